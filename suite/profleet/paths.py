@@ -1,0 +1,32 @@
+"""Where the data folders are: inside an installed wheel, or in the checkout."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from profleet.errors import ProfleetError
+
+DataKind = Literal["conf", "manifests", "containers", "runners"]
+
+
+@cache
+def data_dir(kind: DataKind) -> Path:
+    """Return the folder ``kind``, from the wheel's ``_data`` or from the checkout.
+
+    Raises:
+        ProfleetError: neither place has it.
+    """
+    package = Path(str(files("profleet")))
+    installed = package / "_data" / kind
+    if installed.is_dir():
+        return installed
+    checkout = package.parent.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / kind).is_dir():
+        return checkout / kind
+    raise ProfleetError(
+        f"The data folder '{kind}' is missing: looked in {installed} and {checkout / kind}. "
+        "Reinstall profleet."
+    )
