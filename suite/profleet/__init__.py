@@ -1,1 +1,3 @@
-"""."""
+"""Profile an inference stack once, honestly; then ask what a fleet of it would do."""
+
+__version__ = "0.1.0"

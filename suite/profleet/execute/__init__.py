@@ -1,1 +1,1 @@
-"""."""
+"""Planning jobs, executing them, and collecting what they leave."""

@@ -1,1 +1,1 @@
-"""."""
+"""What is known about machines and accelerators."""

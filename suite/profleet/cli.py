@@ -1,0 +1,124 @@
+"""The ``profleet`` command: one line a subcommand, everything heavy imported by the one that runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from profleet import __version__
+from profleet.errors import ProfleetError
+
+RUN_HELP = """\
+usage: profleet run [-m] [KEY=VALUE ...] [Hydra options]
+
+Measure a stack named by manifest references, or every stack of a suite.
+
+  profleet run model=squeezenet framework=onnxruntime batch_sizes=[1,2,4,8]
+  profleet run -m model=squeezenet,resnet50 framework=onnxruntime,openvino measure=quick
+  profleet run suite=quickstart
+  profleet run model=squeezenet scenario=server scenario.target_rps=50
+
+  -m, --multirun        one job for every combination of the comma-separated values
+  --cfg job             print the configuration instead of executing
+  --info searchpath     where configuration comes from
+  --config-dir DIR      add a folder with configuration groups of your own
+  -sc install=bash      print the shell completion script
+  --hydra-help          every Hydra option
+
+Keys: model, framework, hardware, suite, batch_sizes, measure=quick|standard, scenario=sweep|
+single_stream|multi_stream|server|offline|find_peak, executor, tracking=sqlite|server|none, store,
+resume, allow_unsupported, manifests. `profleet run --cfg job` shows them all.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code (0 done, 1 something failed, 2 a mistake)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except ProfleetError as error:
+        print(f"profleet: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("profleet: interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["run"]:
+        return _run(words[1:])
+    if any(word in {"-sc", "--shell-completion"} for word in words[:1]):
+        return _complete(words)
+    parsed = _parser().parse_args(words)
+    execute = getattr(parsed, "execute", None)
+    if execute is None:
+        _parser().print_help()
+        return 2
+    return int(execute(parsed))
+
+
+def _run(words: list[str]) -> int:
+    if any(word in {"-h", "--help"} for word in words):
+        print(RUN_HELP, end="")
+        return 0
+    from profleet.execute.app import main as run
+
+    return run(words)
+
+
+def _complete(words: list[str]) -> int:
+    """Answer the shell: subcommands from here, everything after ``run`` from Hydra."""
+    line = os.environ.get("COMP_LINE", "")
+    typed = line.split()
+    if any(word.startswith("query") for word in words):
+        if typed[1:2] != ["run"]:
+            if len(typed) < 2 or (len(typed) == 2 and not line.endswith(" ")):
+                print(" ".join(name for name in COMMANDS if name.startswith("".join(typed[1:]))))
+            return 0
+        os.environ["COMP_LINE"] = line.replace(" run", "", 1)
+    from profleet.execute.app import main as run
+
+    return run(words)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="profleet",
+        description="Profile an inference stack once, honestly; then ask what a fleet would do.",
+        epilog="A mistake in what you asked for exits with 2, a job that failed with 1.",
+    )
+    parser.add_argument("--version", action="version", version=f"profleet {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    subparsers.add_parser(
+        "run", help="measure a stack, a sweep of stacks or a suite", add_help=False
+    )
+    from profleet.manifest import cli as manifest
+    from profleet.profile import cli as profile
+    from profleet.tracking import cli as tracking
+
+    manifest.add_parsers(subparsers)
+    profile.add_parsers(subparsers)
+    tracking.add_parsers(subparsers)
+    recover = subparsers.add_parser(
+        "recover", help="finish a measurement whose result could not be written"
+    )
+    recover.add_argument("folder", type=Path, help="the folder the failed run named")
+    recover.set_defaults(execute=_recover)
+    return parser
+
+
+def _recover(parsed: argparse.Namespace) -> int:
+    from profleet.execute.job import recover
+
+    folder, result = recover(parsed.folder)
+    print(f"{folder}: {result.status}")
+    return 0 if result.status == "finished" else 1
+
+
+COMMANDS = ("run", "manifest", "profile", "log", "ui", "recover")

@@ -1,0 +1,151 @@
+"""One job from plan to result folder: artifact, runner, collection, tracking.
+
+The scratch folder a runner works in is outside the store. If the result cannot be written (a full
+disk), the measurement stays there and ``profleet recover`` finishes it later.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from profleet.errors import ArtifactError, ProfleetError, StoreError
+from profleet.execute import index
+from profleet.execute.collect import FILES, Failure, Ticket, collect, finish, now
+from profleet.execute.plan import Job
+from profleet.execute.process import ProcessExecutor
+from profleet.execute.progress import Progress
+from profleet.model.artifact import obtain
+from profleet.profile.schema import StackRef
+from profleet.profile.store import Result, load_result, write_json
+
+TICKET = "ticket.json"
+
+
+def execute_job(job: Job, folder: Path, sweep_id: str | None, progress: Progress) -> Result:
+    """Execute one job; its folder then holds the result, whatever happened.
+
+    Raises:
+        StoreError: the result folder cannot be written.
+        KeyboardInterrupt: after the runner was stopped and the interruption recorded.
+    """
+    ticket = _ticket(job, sweep_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / FILES["job"], job.document())
+    write_json(folder / FILES["lock"], job.lock.model_dump(mode="json", by_alias=True))
+    if job.unsupported is not None:
+        reason, hint = job.unsupported
+        return finish(folder, ticket, Failure("unsupported", reason, hint or None))
+    progress.note("preparing the artifact")
+    try:
+        stack = job.stack.model
+        artifact = obtain(stack.document, stack.path.parent, progress=progress.note)
+    except ArtifactError as error:
+        return finish(folder, ticket, Failure("artifact", str(error), None))
+    except KeyboardInterrupt:
+        finish(folder, ticket, Failure("interrupted", "stopped by Ctrl-C", None))
+        raise
+    scratch = Path(tempfile.mkdtemp(prefix="profleet-job-"))
+    _prepare(scratch, job, artifact, folder, ticket)
+    executor = ProcessExecutor(job.settings.executor.python)
+    try:
+        ended = executor.execute(
+            scratch,
+            timeout_seconds=job.settings.measure.timeout_seconds,
+            on_event=progress.event,
+        )
+    except KeyboardInterrupt:
+        shutil.rmtree(scratch, ignore_errors=True)
+        finish(folder, ticket, Failure("interrupted", "stopped by Ctrl-C", None))
+        raise
+    except ProfleetError:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    result = _or_keep(lambda: collect(scratch, folder, ticket, ended), scratch)
+    if result.status == "finished":
+        index.remember(job.settings.store, job.run_key, folder)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return result
+
+
+def reuse(job: Job, folder: Path, finished: Path, sweep_id: str | None) -> Result:
+    """Record in ``folder`` that an earlier run already answers this job (``resume=true``)."""
+    earlier = load_result(finished)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / FILES["job"], job.document())
+    write_json(folder / FILES["lock"], job.lock.model_dump(mode="json", by_alias=True))
+    paths = {name: str((finished / path).resolve()) for name, path in earlier.paths.items()}
+    result = earlier.model_copy(
+        update={"sweep_id": sweep_id, "paths": paths, "reused_from": str(finished.resolve())}
+    )
+    write_json(folder / "result.json", result.model_dump(mode="json", by_alias=True))
+    return result
+
+
+def recover(scratch: Path) -> tuple[Path, Result]:
+    """Finish a measurement that was kept because its result folder could not be written.
+
+    Raises:
+        StoreError: ``scratch`` holds no kept measurement, or writing fails again.
+    """
+    try:
+        kept: dict[str, Any] = json.loads((scratch / TICKET).read_text("utf-8"))
+        folder = Path(kept.pop("folder"))
+        store = Path(kept.pop("store"))
+        ticket = Ticket(**{**kept, "stack": StackRef.model_validate(kept["stack"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StoreError(
+            f"{scratch} holds no kept measurement: it needs the {TICKET} that a failed write leaves."
+        ) from None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (FILES["job"], FILES["lock"]):
+            shutil.copyfile(scratch / name, folder / name)
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: {error.strerror or error}. Free space and try again."
+        ) from None
+    result = _or_keep(lambda: collect(scratch, folder, ticket, None), scratch)
+    if result.status == "finished":
+        index.remember(store, ticket.run_key, folder)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return folder, result
+
+
+def _ticket(job: Job, sweep_id: str | None) -> Ticket:
+    return Ticket(
+        run_id=job.run_id,
+        run_key=job.run_key,
+        lock_sha256=job.lock.sha256,
+        executor=job.settings.executor.kind,
+        stack=job.reference,
+        sweep_id=sweep_id,
+        suite=job.settings.suite,
+        timeout_seconds=job.settings.measure.timeout_seconds,
+        started_at=now(),
+    )
+
+
+def _prepare(scratch: Path, job: Job, artifact: Path, folder: Path, ticket: Ticket) -> None:
+    (scratch / "artifact").mkdir()
+    (scratch / "artifact" / f"model.{artifact.suffix.lstrip('.')}").symlink_to(artifact)
+    write_json(scratch / FILES["job"], job.document())
+    write_json(scratch / FILES["lock"], job.lock.model_dump(mode="json", by_alias=True))
+    store = job.settings.store
+    kept = {**asdict(ticket), "stack": ticket.stack.model_dump(), "folder": str(folder)}
+    write_json(scratch / TICKET, {**kept, "store": str(store)})
+
+
+def _or_keep(write: Callable[[], Result], scratch: Path) -> Result:
+    try:
+        return write()
+    except (OSError, StoreError) as error:
+        raise StoreError(
+            f"The result could not be written ({error}). The measurement is kept: free space, then "
+            f"run `profleet recover {scratch}`."
+        ) from None

@@ -1,0 +1,152 @@
+"""The process executor: a runner in a local process of its own session."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from profleet.errors import ConfigError
+from profleet.paths import data_dir
+
+Event = dict[str, Any]
+
+GRACE_SECONDS = 5.0
+PR_SET_PDEATHSIG = 1
+
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a runner ended. ``code`` is negative for a signal, as in :mod:`subprocess`."""
+
+    code: int
+    timed_out: bool
+    log: Path
+
+
+@dataclass(frozen=True)
+class ProcessExecutor:
+    """Executes ``python -m profleet_runner JOB_DIR`` and blocks until it ends.
+
+    The runner leads a session of its own, so a Ctrl-C at the terminal reaches only this side,
+    which then stops the runner and everything it started. If this side dies without a chance to
+    do so, the kernel kills the runner (``PR_SET_PDEATHSIG``, Linux).
+    """
+
+    python: str | None = None
+
+    name = "process"
+
+    def execute(
+        self, job_dir: Path, *, timeout_seconds: float, on_event: Callable[[Event], None]
+    ) -> Exit:
+        """Execute the job in ``job_dir``; ``on_event`` gets each progress event.
+
+        Raises:
+            ConfigError: the interpreter cannot be started.
+        """
+        log = job_dir / "runner.log"
+        interpreter = self.python or sys.executable
+        timed_out = threading.Event()
+        with log.open("wb") as log_file:
+            try:
+                process = subprocess.Popen(
+                    [interpreter, "-m", "profleet_runner", str(job_dir)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=log_file,
+                    cwd=job_dir,
+                    env=_environment(),
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent,  # noqa: PLW1509 -- one prctl, no thread runs yet
+                )
+            except OSError as error:
+                raise ConfigError(
+                    f"executor.python: cannot start '{interpreter}': {error.strerror}. "
+                    "Name a Python interpreter that has the framework installed."
+                ) from None
+
+            def expire() -> None:
+                timed_out.set()
+                _signal_group(process, signal.SIGTERM)
+                if not _ended_within(process, GRACE_SECONDS):
+                    _signal_group(process, signal.SIGKILL)
+
+            timer = threading.Timer(timeout_seconds, expire)
+            timer.daemon = True
+            timer.start()
+            try:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    event = _event(line)
+                    if event is None:
+                        log_file.write(line)
+                        log_file.flush()
+                    else:
+                        on_event(event)
+                code = process.wait()
+            except BaseException:
+                stop(process)
+                raise
+            finally:
+                timer.cancel()
+                _signal_group(process, signal.SIGKILL)  # whatever a runner left behind
+                assert process.stdout is not None
+                process.stdout.close()
+        return Exit(code, timed_out.is_set(), log)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask the runner to end, then insist; returns when it has."""
+    _signal_group(process, signal.SIGTERM)
+    if not _ended_within(process, GRACE_SECONDS):
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+
+
+def _ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _die_with_parent() -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    inherited = environment.get("PYTHONPATH")
+    runners = str(data_dir("runners"))
+    environment["PYTHONPATH"] = f"{runners}{os.pathsep}{inherited}" if inherited else runners
+    return environment
+
+
+def _event(line: bytes) -> Event | None:
+    if not line.startswith(b'{"event"'):
+        return None
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None

@@ -1,0 +1,209 @@
+"""The configuration of ``profleet run``, checked once, before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from profleet.errors import ConfigError, did_you_mean
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Percent = Annotated[float, Field(gt=0, lt=1)]
+BatchSize = Annotated[int, Field(gt=0, le=65536)]
+
+
+class Settings(BaseModel):
+    """Base of every part of the configuration: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class MeasureSettings(Settings):
+    """How a point is measured (``conf/measure``). Seconds unless the name says otherwise."""
+
+    processes: int = Field(ge=1, le=100, description="fresh processes, each measures every point")
+    min_seconds: Positive
+    min_samples: int = Field(ge=1)
+    max_samples: int = Field(ge=1)
+    target_interval: Percent = Field(description="relative half-width of the median's interval")
+    budget_seconds: Positive
+    warmup_max_seconds: Positive
+    idle_gaps_ms: tuple[Positive, ...]
+    idle_samples: int = Field(ge=1)
+    copy_samples: int = Field(ge=1)
+    intra_op_threads: Annotated[int, Field(ge=1)] | None
+    inter_op_threads: int = Field(ge=1)
+    cpus: tuple[Annotated[int, Field(ge=0)], ...] | None
+    seed: int = Field(ge=0)
+    timeout_seconds: Positive
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MeasureSettings:
+        if self.max_samples < self.min_samples:
+            raise ValueError(
+                f"max_samples ({self.max_samples}) is below min_samples ({self.min_samples})"
+            )
+        return self
+
+
+class Seeds(Settings):
+    """Seeds of LoadGen's three random streams."""
+
+    qsl: int = Field(ge=0)
+    sample_index: int = Field(ge=0)
+    schedule: int = Field(ge=0)
+
+
+class SweepScenario(Settings):
+    """The closed-loop batch sweep that feeds the simulator."""
+
+    kind: Literal["sweep"]
+
+
+class SingleStream(Settings):
+    """MLPerf SingleStream: the next query when the last one is answered."""
+
+    kind: Literal["single_stream"]
+    min_seconds: Positive
+    min_queries: int = Field(ge=1)
+    seeds: Seeds
+
+
+class MultiStream(Settings):
+    """MLPerf MultiStream: queries of several samples, one after the other."""
+
+    kind: Literal["multi_stream"]
+    min_seconds: Positive
+    min_queries: int = Field(ge=1)
+    samples_per_query: int = Field(ge=1)
+    seeds: Seeds
+
+
+class Server(Settings):
+    """MLPerf Server: Poisson arrivals at a target rate, latency from the scheduled arrival."""
+
+    kind: Literal["server"]
+    target_rps: Positive
+    latency_bound_ms: Positive
+    percentile: Percent
+    min_seconds: Positive
+    min_queries: int = Field(ge=1)
+    seeds: Seeds
+
+
+class Offline(Settings):
+    """MLPerf Offline: all samples at once."""
+
+    kind: Literal["offline"]
+    expected_rps: Positive
+    min_seconds: Positive
+    min_queries: int = Field(ge=1)
+    seeds: Seeds
+
+
+class FindPeak(Settings):
+    """The highest Poisson rate that keeps a latency percentile within its bound."""
+
+    kind: Literal["find_peak"]
+    latency_bound_ms: Positive
+    percentile: Percent
+    start_rps: Positive
+    tolerance: Percent
+    min_seconds: Positive
+    min_queries: int = Field(ge=1)
+    seeds: Seeds
+
+
+Scenario = Annotated[
+    SweepScenario | SingleStream | MultiStream | Server | Offline | FindPeak,
+    Field(discriminator="kind"),
+]
+
+
+class ExecutorSettings(Settings):
+    """How a runner is started."""
+
+    kind: Literal["process"]
+    python: str | None = Field(description="interpreter of the runner; null: the one that runs us")
+    memory_limit_mb: Annotated[int, Field(ge=64)] | None
+
+
+class TrackingSettings(Settings):
+    """Where runs are logged. ``uri: null`` turns tracking off."""
+
+    uri: str | None
+    artifacts: str | None
+    experiment: str = Field(min_length=1)
+
+
+class RunSettings(Settings):
+    """The whole configuration of one Hydra job."""
+
+    model: str | None
+    framework: str
+    hardware: str
+    suite: str | None
+    batch_sizes: tuple[BatchSize, ...] = Field(min_length=1)
+    store: Path
+    resume: bool
+    allow_unsupported: bool
+    manifests: tuple[str, ...]
+    measure: MeasureSettings
+    scenario: Scenario
+    executor: ExecutorSettings
+    tracking: TrackingSettings
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunSettings:
+        if (self.model is None) == (self.suite is None):
+            raise ValueError(
+                "name one model=... or one suite=...; `profleet manifest list` shows both"
+            )
+        if len(set(self.batch_sizes)) != len(self.batch_sizes):
+            raise ValueError(f"batch_sizes holds a size twice: {list(self.batch_sizes)}")
+        return self
+
+
+def parse(config: DictConfig) -> RunSettings:
+    """Resolve and check a composed configuration.
+
+    Raises:
+        ConfigError: an interpolation or a value cannot be used; names the key.
+    """
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        message = str(error).splitlines()[0]
+        raise ConfigError(f"The configuration cannot be resolved: {message}.") from None
+    assert isinstance(plain, dict)
+    plain["store"] = Path(plain["store"]).expanduser().absolute()
+    return check(RunSettings, plain)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def check(model: type[S], plain: Any) -> S:
+    """Validate ``plain`` as ``model``; the first problem becomes one sentence."""
+    try:
+        return model.model_validate(plain)
+    except ValidationError as error:
+        raise ConfigError(_sentence(model, error)) from None
+
+
+def _sentence(model: type[BaseModel], error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    location = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key. " + did_you_mean(str(first["loc"][-1]), model.model_fields)
+    elif location:
+        message = f"{message[0].lower()}{message[1:]} (got {first['input']!r})."
+    more = f" ({len(problems) - 1} more problems follow.)" if len(problems) > 1 else ""
+    where = f"{location}: " if location else ""
+    return f"Configuration: {where}{message}{more}"
