@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from profleet.execute import index
 from profleet.execute.job import execute_job, reuse
 from profleet.execute.plan import Job, plan
 from profleet.execute.progress import Progress
-from profleet.execute.settings import RunSettings, TrackingSettings, parse
+from profleet.execute.settings import RunSettings, TrackingSettings, parse, tracking_of
 from profleet.paths import data_dir
 from profleet.profile.store import Result, find_results, load_result, set_tracking
 
@@ -36,7 +37,6 @@ class Session:
     """What this process has seen of the invocation; jobs of parallel launchers run elsewhere."""
 
     root: Path | None = None
-    sweep_id: str | None = None
     tracking: TrackingSettings | None = None
     allow_unsupported = False
     interrupted = False
@@ -106,7 +106,6 @@ def _task(config: DictConfig) -> None:
         return
     is_sweep = multirun or settings.suite is not None
     sweep_id = _sweep_id(sweep_root, settings.store) if is_sweep else None
-    Session.tracking, Session.allow_unsupported = settings.tracking, settings.allow_unsupported
     for number, job in enumerate(jobs):
         place = folder if settings.suite is None else folder / f"{number:02d}-{_slug(job)}"
         _execute(job, place, sweep_id, f"[{number + 1}/{len(jobs)}] " if len(jobs) > 1 else "")
@@ -145,6 +144,9 @@ def _report() -> int:
     """Print what the invocation produced; log the summary of a sweep; return the exit code."""
     root = Session.root
     if root is None or not root.is_dir():
+        return 130 if Session.interrupted else 0
+    if {entry.name for entry in root.iterdir()} <= {".hydra"}:
+        shutil.rmtree(root, ignore_errors=True)  # a mistake before the first job leaves no litter
         return 130 if Session.interrupted else 0
     results = [(folder, load_result(folder)) for folder in sorted(find_results(root), key=_natural)]
     _show(root, results)
@@ -211,6 +213,8 @@ def _record_unplanned(
 
 def _note(config: DictConfig, root: Path) -> None:
     Session.root = root.absolute()
+    Session.tracking = tracking_of(config)
+    Session.allow_unsupported = bool(config.get("allow_unsupported"))
 
 
 def _check_store(store: Path) -> None:

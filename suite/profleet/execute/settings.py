@@ -148,7 +148,7 @@ class RunSettings(Settings):
     hardware: str
     suite: str | None
     batch_sizes: tuple[BatchSize, ...] = Field(min_length=1)
-    store: Path
+    store: Annotated[Path, Field(strict=False)]
     resume: bool
     allow_unsupported: bool
     manifests: tuple[str, ...]
@@ -174,14 +174,25 @@ def parse(config: DictConfig) -> RunSettings:
     Raises:
         ConfigError: an interpolation or a value cannot be used; names the key.
     """
+    return check(RunSettings, _plain(config))
+
+
+def tracking_of(config: DictConfig) -> TrackingSettings:
+    """Resolve and check only where to log; raises as :func:`parse` does."""
+    return check(TrackingSettings, _plain(config)["tracking"])
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """Resolve everything but Hydra's own part, with the store as an absolute path."""
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        OmegaConf.update(own, "store", str(Path(own.store).expanduser().absolute()))
+        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         message = str(error).splitlines()[0]
         raise ConfigError(f"The configuration cannot be resolved: {message}.") from None
     assert isinstance(plain, dict)
-    plain["store"] = Path(plain["store"]).expanduser().absolute()
-    return check(RunSettings, plain)
+    return {str(key): value for key, value in plain.items()}
 
 
 S = TypeVar("S", bound=Settings)
