@@ -1,0 +1,163 @@
+"""Things that go wrong for real: nothing measured is lost, nothing keeps running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import tiny
+from shop import ENDLESS, FAST, descendants, runners_alive
+
+
+def measuring(shop):
+    """The runner's processes once a worker measures, else nothing."""
+    alive = runners_alive(shop.scratch)
+    return alive if len(alive) >= 2 else None
+
+
+def end(process, seconds=60):
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, out, err
+
+
+def test_killed_runner(shop, wait_for):
+    process = shop.start("model=tiny", options=ENDLESS)
+    wait_for(lambda: measuring(shop))
+    for pid in runners_alive(shop.scratch):
+        os.kill(pid, signal.SIGKILL)
+    code, _, err = end(process)
+    assert code == 1
+    (result,) = shop.results()
+    assert result["status"] == "failed"
+    assert "signal 9" in result["reason"] or "SIGKILL" in result["reason"]
+    assert "Traceback" not in err
+    assert shop.run("model=tiny").returncode == 0, "the next run works"
+
+
+def test_killed_worker(shop, wait_for):
+    process = shop.start("model=tiny", options=ENDLESS)
+    wait_for(lambda: measuring(shop))
+    workers = [pid for pid in descendants(process.pid) if not descendants(pid)]
+    os.kill(workers[-1], signal.SIGKILL)
+    code, _, _ = end(process)
+    assert code == 1
+    (result,) = shop.results()
+    assert result["error_kind"] in {"worker_died", "out_of_memory"}
+    assert "SIGKILL" in result["reason"] or "memory" in result["reason"]
+
+
+def test_host_killed_leaves_no_orphan(shop, wait_for):
+    process = shop.start("model=tiny", options=ENDLESS)
+    wait_for(lambda: measuring(shop))
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not runners_alive(shop.scratch), 20)
+
+
+def test_terminated_host_records_the_interruption(shop, wait_for):
+    process = shop.start("model=tiny", options=ENDLESS)
+    wait_for(lambda: measuring(shop))
+    process.terminate()
+    code, _, err = end(process)
+    assert code == 130
+    assert "Traceback" not in err
+    (result,) = shop.results()
+    assert result["status"] == "interrupted"
+
+
+def test_timeout(shop):
+    done = shop.run("model=tiny", "measure.timeout_seconds=4", options=ENDLESS)
+    assert done.returncode == 1
+    (result,) = shop.results()
+    assert result["error_kind"] == "timeout"
+    assert "timeout_seconds=4" in result["reason"]
+    assert runners_alive(shop.scratch) == []
+
+
+def test_out_of_memory(shop):
+    tiny.workspace(shop.root, name="wide", width=6000, layers=2)
+    done = shop.run("model=wide", "executor.memory_limit_mb=300")
+    assert done.returncode == 1, done.stdout
+    (result,) = shop.results()
+    assert result["error_kind"] == "out_of_memory", result
+    assert "300" in result["reason"]
+    assert shop.run("model=tiny").returncode == 0
+
+
+def test_interrupt_in_a_sweep_keeps_what_is_finished(shop, wait_for):
+    options = [*FAST[:-1]]
+    sweep = ["-m", "model=tiny", "batch_sizes=[1],[2],[3]"]
+    process = shop.start(*sweep, options=options)
+    wait_for(lambda: [r for r in shop.results() if r["status"] == "finished"])
+    os.killpg(process.pid, signal.SIGINT)
+    code, out, err = end(process)
+    assert code == 130
+    assert "Traceback" not in err
+    assert "resume=true" in err
+    finished = [r["run_key"] for r in shop.results() if r["status"] == "finished"]
+    assert finished
+    again = shop.run(*sweep, "resume=true", options=options)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("finished before") == len(finished)
+    keys = [r["run_key"] for r in shop.results() if r["status"] == "finished"]
+    assert len(set(keys)) == 3
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MiB (needs the right to mount)."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a tmpfs; run as root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_full_disk_at_result_time_keeps_the_measurement(shop, small_disk, wait_for):
+    shop.store = small_disk / "store"
+    process = shop.start("model=tiny", options=[*FAST, "measure.min_seconds=2"])
+    wait_for(lambda: measuring(shop))
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    code, _, err = end(process)
+    assert code == 2
+    assert "Traceback" not in err
+    kept = err.rpartition("profleet recover ")[2].strip().rstrip(".`").strip("`")
+    assert Path(kept, "samples.npz").is_file(), err
+    filler.unlink()
+    script = shop.command()[0]
+    done = subprocess.run(
+        [script, "recover", kept], capture_output=True, text=True, env=shop.environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (result,) = shop.results()
+    assert result["status"] == "finished"
+    assert not Path(kept).exists()
+
+
+def test_read_only_store(shop, small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    shop.store = small_disk / "store"
+    done = shop.run("model=tiny")
+    assert done.returncode == 2
+    assert "store=" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_recover_refuses_other_folders(shop):
+    done = subprocess.run(
+        [shop.command()[0], "recover", str(shop.root)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "no kept measurement" in done.stderr

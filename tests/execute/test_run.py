@@ -1,0 +1,144 @@
+"""`profleet run` from its console script: what it leaves, and what it says."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from profleet.profile.schema import Profile
+
+
+def test_a_run_leaves_every_file(shop):
+    done = shop.run("model=tiny")
+    assert done.returncode == 0, done.stderr
+    (folder,) = shop.folders()
+    for name in ("job", "lock", "profile", "environment", "result"):
+        json.loads((folder / f"{name}.json").read_text("utf-8"))
+    table = pq.read_table(folder / "samples.parquet").to_pandas()
+    profile = Profile.model_validate_json((folder / "profile.json").read_text("utf-8"))
+    for point in profile.points:
+        steady = table[(table.phase == "steady") & (table.batch_size == point.batch_size)]
+        assert len(steady) == point.latency_ms.count >= 40
+        p50 = point.latency_ms.percentiles["p50"].value
+        assert p50 == pytest.approx(steady.latency_ns.median() / 1e6, rel=0.02)
+    assert "p50" in done.stdout
+    assert not list(shop.scratch.iterdir()), "scratch folders are left behind"
+
+
+def test_result_names_metrics_with_unit_and_batch(shop):
+    assert shop.run("model=tiny").returncode == 0
+    (result,) = shop.results()
+    metric = result["metrics"]["latency_p50_ms/b2"]
+    assert metric["unit"] == "ms"
+    assert metric["low"] <= metric["value"] <= metric["high"]
+    assert "latency_p99_ms/b1" not in result["metrics"], "40 samples cannot give a p99"
+
+
+def test_sweep_reports_failures_and_goes_on(shop):
+    done = shop.run("-m", "model=tiny,no-such-model", "framework=onnxruntime")
+    assert done.returncode == 1
+    assert "no-such-model" in done.stdout
+    assert "Unknown model" in done.stdout
+    statuses = [result["status"] for result in shop.results()]
+    assert sorted(statuses) == ["failed", "finished"]
+
+
+def test_unsupported_is_reported_not_skipped(shop):
+    done = shop.run("-m", "model=tiny", "framework=onnxruntime,onnxruntime-cuda")
+    assert done.returncode == 1
+    assert "unsupported" in done.stdout
+    (reason,) = [r["reason"] for r in shop.results() if r["status"] == "unsupported"]
+    assert "onnxruntime-gpu" in reason or "CUDA" in reason
+
+
+def test_unsupported_can_be_allowed(shop):
+    done = shop.run("model=tiny", "framework=onnxruntime-cuda", "allow_unsupported=true")
+    assert done.returncode == 0
+
+
+def test_resume_skips_what_is_finished(shop):
+    sweep = ("-m", "model=tiny", "framework=onnxruntime,openvino", "resume=true")
+    assert shop.run(*sweep).returncode == 0
+    again = shop.run(*sweep)
+    assert again.returncode == 0
+    assert again.stderr.count("finished before") == 2
+    other = shop.run(*sweep, "measure.seed=1")
+    assert "finished before" not in other.stderr, "another seed is another job"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("modle=tiny", "Did you mean 'model'"),
+        ("measure.proceses=2", "Did you mean 'processes'"),
+        ("measure=quikc", "quick"),
+        ("measure.processes=0", "measure.processes"),
+        ("measure.processes=many", "measure.processes"),
+        ("measure.min_seconds=-1", "measure.min_seconds"),
+        ("measure.min_seconds=.nan", "measure.min_seconds"),
+        ("measure.max_samples=1", "below min_samples"),
+        ("batch_sizes=[]", "batch_sizes"),
+        ("batch_sizes=[0]", "batch_sizes"),
+        ("batch_sizes=[1,1]", "twice"),
+        ("model=tinny", "Did you mean 'tiny'"),
+        ("model=tiny@2", "1.0.0"),
+        ("model=tiny@>=x", "range"),
+        ("model=null", "model"),
+        ("suite=classics", "one model=... or one suite"),
+        ("framework=onnxruntim", "Did you mean 'onnxruntime'"),
+        ("executor.python=/no/such/python", "/no/such/python"),
+        ("executor.memory_limit_mb=1", "memory_limit_mb"),
+        ("scenario=nope", "scenario"),
+        ("tracking=server", "tracking.uri"),
+        ("store=/proc/nope", "/proc/nope"),
+        ("batch_sizes=[1,2", "batch_sizes"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(shop, override, said):
+    done = shop.run("model=tiny", override)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert shop.results() == []
+
+
+def test_hydra_features_work(shop):
+    shown = shop.run("model=tiny", "--cfg", "job")
+    assert shown.returncode == 0
+    assert "min_seconds: 0.05" in shown.stdout
+    searched = shop.run("--info", "searchpath")
+    assert searched.returncode == 0
+    assert "conf" in searched.stdout
+
+
+def test_config_groups_of_the_user(shop):
+    group = shop.root / "mine" / "measure"
+    group.mkdir(parents=True)
+    (group / "tiny.yaml").write_text("defaults: [quick]\nprocesses: 1\nmin_samples: 7\n")
+    options = ["--config-dir", str(shop.root / "mine"), "measure=tiny", "batch_sizes=[1]"]
+    done = shop.run("model=tiny", options=options)
+    assert done.returncode == 0, done.stderr
+    (folder,) = shop.folders()
+    job = json.loads((folder / "job.json").read_text("utf-8"))
+    assert job["measure"]["processes"] == 1
+    assert job["measure"]["min_samples"] == 7
+
+
+def test_suite_runs_every_stack(shop):
+    folder = shop.manifests / "suite"
+    folder.mkdir()
+    (folder / "pair@1.0.0.yaml").write_text(
+        "schema: profleet/suite/v1\nname: pair\nversion: 1.0.0\ndescription: Two stacks.\n"
+        "provenance: {source: test}\n"
+        "stacks:\n  - {models: [tiny], frameworks: [onnxruntime, openvino]}\n"
+        "measure: {preset: quick, batch_sizes: [3]}\n"
+    )
+    done = shop.run("suite=pair")
+    assert done.returncode == 0, done.stderr
+    results = shop.results()
+    assert [r["stack"]["framework"].split("@")[0] for r in results] == ["onnxruntime", "openvino"]
+    assert len({r["sweep_id"] for r in results}) == 1
+    # batch sizes were set on the command line (FAST): they win over the suite's
+    assert "latency_p50_ms/b2" in results[0]["metrics"]
