@@ -1,0 +1,291 @@
+"""Result folders: what is in them, written atomically, read with care.
+
+History of ``profleet/result``:
+
+* v1: first version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from profleet.errors import StoreError
+from profleet.profile.metrics import Metric, metrics_of
+from profleet.profile.samples import Samples
+from profleet.profile.schema import (
+    PROFILE_SCHEMA,
+    RESULT_SCHEMA,
+    Profile,
+    Record,
+    StackRef,
+)
+
+__all__ = [
+    "Metric", "Result", "Status", "Tracking", "find_results", "load_profile", "load_result",
+    "load_samples", "metrics_of", "replacing", "set_tracking", "write_json", "write_profile",
+    "write_result",
+]  # fmt: skip
+
+PROFILE, SAMPLES, ENVIRONMENT, RESULT = (
+    "profile.json", "samples.parquet", "environment.json", "result.json",
+)  # fmt: skip
+MAX_JSON_BYTES = 64 * 2**20
+
+Kind = TypeVar("Kind", bound=Record)
+Status = Literal["finished", "failed", "unsupported", "interrupted"]
+TrackingStatus = Literal["logged", "not_logged", "off"]
+
+
+class Tracking(Record):
+    """What became of sending the run to MLflow."""
+
+    status: TrackingStatus = "off"
+    detail: str | None = Field(default=None, description="why it was not logged")
+    mlflow_run_id: str | None = None
+
+
+class Result(Record):
+    """``result.json``: what a script reads, the last file that a job writes."""
+
+    schema_: Literal["profleet/result/v1"] = Field(default="profleet/result/v1", alias="schema")
+    status: Status
+    reason: str | None = Field(default=None, description="why there is no profile")
+    hint: str | None = Field(default=None, description="what to do about it")
+    error_kind: str | None = None
+    run_id: str
+    run_key: str
+    stack: StackRef
+    sweep_id: str | None = None
+    suite: str | None = None
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    paths: dict[str, str] = Field(
+        default_factory=dict, description="name -> path, relative to the folder of this file"
+    )
+    started_at: str = Field(description="UTC, ISO 8601")
+    finished_at: str
+    tracking: Tracking = Tracking()
+    reused_from: str | None = Field(
+        default=None, description="folder of the earlier run that answers this job"
+    )
+
+
+# -- writing -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write, beside ``path``; put it in its place when the block ends well.
+
+    A reader sees the old file or the new one, never a part, and a crash leaves no half file
+    under the final name.
+
+    Raises:
+        OSError: from the block, or when the file cannot be created, synchronized or renamed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with _telling(path), replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_profile(
+    folder: Path, profile: Profile, samples: Samples, environment: dict[str, Any]
+) -> None:
+    """Write ``samples.parquet``, ``environment.json`` and, last, ``profile.json``.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    with _telling(folder / SAMPLES), replacing(folder / SAMPLES) as temporary:
+        samples.to_parquet(temporary)
+    write_json(folder / ENVIRONMENT, environment)
+    write_json(folder / PROFILE, profile.model_dump(mode="json", by_alias=True))
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Write ``result.json``, the last file of every job.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    write_json(folder / RESULT, result.model_dump(mode="json", by_alias=True))
+
+
+def set_tracking(
+    folder: Path, status: TrackingStatus, detail: str | None, mlflow_run_id: str | None
+) -> Result:
+    """Note in ``result.json`` what became of sending the run to MLflow; return the new result.
+
+    Raises:
+        StoreError: the result cannot be read or written.
+    """
+    tracking = Tracking(status=status, detail=detail, mlflow_run_id=mlflow_run_id)
+    result = load_result(folder).model_copy(update={"tracking": tracking})
+    write_result(folder, result)
+    return result
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror or error}. Free space there, or choose "
+            "another folder."
+        ) from error
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+
+UPGRADES: dict[str, dict[int, Upgrade]] = {"profleet/profile": {}, "profleet/result": {}}
+"""Schema line -> version n -> what turns a document of version n into one of n + 1."""
+
+
+def load_profile(folder: Path) -> Profile:
+    """Read ``profile.json``, of this version or an older one.
+
+    Raises:
+        StoreError: it is missing, damaged or of a newer version.
+    """
+    path = folder / PROFILE
+    if not path.exists() and (folder / RESULT).is_file():
+        result = load_result(folder)
+        if result.status != "finished":
+            raise StoreError(f"{folder} holds no profile: the job {result.status}. {_why(result)}")
+    return _load(path, PROFILE_SCHEMA, Profile)
+
+
+def load_result(folder: Path) -> Result:
+    """Read ``result.json``, of this version or an older one.
+
+    Raises:
+        StoreError: it is missing, damaged or of a newer version.
+    """
+    return _load(folder / RESULT, RESULT_SCHEMA, Result)
+
+
+def load_samples(folder: Path) -> Samples:
+    """Read ``samples.parquet``.
+
+    Raises:
+        StoreError: it is missing, damaged or of another version.
+    """
+    return Samples.from_parquet(folder / SAMPLES)
+
+
+def find_results(folder: Path) -> Iterator[Path]:
+    """Yield the result folders at and below ``folder``, numbered ones in order of number.
+
+    A result folder is one with a ``result.json``; nothing is looked for inside it, and links
+    are not followed.
+
+    Raises:
+        StoreError: ``folder`` is not a folder, or cannot be read.
+    """
+    if (folder / RESULT).is_file():
+        yield folder
+        return
+    try:
+        entries = [
+            Path(entry) for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)
+        ]
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be read: {error.strerror or error}.") from error
+    for entry in sorted(entries, key=_natural):
+        yield from find_results(entry)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    parts = re.findall(r"\d+|\D+", path.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _why(result: Result) -> str:
+    return " ".join(part for part in (result.reason, result.hint) if part) or "It left no reason."
+
+
+def _load(path: Path, schema: str, kind: type[Kind]) -> Kind:
+    document = _upgraded(path, _document(path), schema)
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the document"
+        raise StoreError(
+            f"{path} is not a valid {schema}: {place}: {first['msg']}. Restore the file or "
+            "measure again."
+        ) from error
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise StoreError(f"{path} is larger than {MAX_JSON_BYTES >> 20} MiB; it is not read.")
+        document = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise StoreError(
+            f"{path} is missing: {path.parent} is not a finished result folder."
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise StoreError(
+            f"{path} is not JSON ({error}). Restore the file or measure again."
+        ) from error
+    if not isinstance(document, dict):
+        raise StoreError(f"{path} holds no JSON object. Restore the file or measure again.")
+    return document
+
+
+def _upgraded(path: Path, document: dict[str, Any], schema: str) -> dict[str, Any]:
+    line, current = _version(schema)
+    written = document.get("schema")
+    found, version = _version(written) if isinstance(written, str) else ("", 0)
+    if found != line:
+        raise StoreError(f"{path} says its schema is {written!r:.80}; it should be {schema}.")
+    if version > current:
+        raise StoreError(
+            f"{path} was written by a newer profleet ({line}/v{version}; this one reads up to "
+            f"v{current}): upgrade profleet."
+        )
+    for step in range(version, current):
+        document = UPGRADES[line][step](document)
+    return document
+
+
+def _version(schema: str) -> tuple[str, int]:
+    match = re.fullmatch(r"(.{1,60})/v([1-9][0-9]{0,5})", schema)
+    return (match[1], int(match[2])) if match else ("", 0)

@@ -1,0 +1,239 @@
+"""From samples to statistics: what a profile states, and what it warns of."""
+
+from __future__ import annotations
+
+import statistics as stdlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profleet.errors import StoreError
+from profleet.profile.samples import IDLE, SCENARIO, STEADY, Samples
+from profleet.profile.schema import (
+    ColdStartSummary,
+    Estimate,
+    IdleSummary,
+    Insufficient,
+    Latency,
+    Measurement,
+    Percentile,
+    Point,
+    PointSummary,
+)
+from profleet.profile.statistics import (
+    PERCENTILES,
+    Groups,
+    Interval,
+    mean_estimate,
+    needed,
+    quantile_estimate,
+    throughput_estimate,
+)
+
+__all__ = ["Samples", "Summary", "summarize"]
+
+UNSTEADY_STD = 0.10
+"""pyperf's threshold: a standard deviation of this share of the mean deserves a warning."""
+
+
+class Summary(NamedTuple):
+    """Statistics of one measurement and what to know before trusting them."""
+
+    points: list[PointSummary]
+    idle: list[IdleSummary]
+    cold_start: ColdStartSummary
+    scenario: Latency | None
+    warnings: list[str]
+
+
+def summarize(measurement: Measurement, samples: Samples) -> Summary:
+    """Compute the statistics of a measurement from its samples.
+
+    Raises:
+        StoreError: the measurement records no cold start.
+    """
+    steady = samples.where(samples.phase == STEADY)
+    points = []
+    for point in measurement.points:
+        groups = steady.where(steady.batch_size == point.batch_size).latency_ms()
+        if groups:
+            points.append(_point(point.batch_size, groups))
+    requests = samples.where(samples.phase == SCENARIO).latency_ms()
+    scenario = _latency(requests) if requests else None
+    return Summary(
+        points=points,
+        idle=list(_idle(samples)),
+        cold_start=_cold_start(measurement),
+        scenario=scenario,
+        warnings=list(_warnings(measurement, points, scenario)),
+    )
+
+
+# -- statistics ----------------------------------------------------------------------------------
+
+
+def _point(batch_size: int, groups: Groups) -> PointSummary:
+    in_seconds = mean_estimate([group / 1e3 for group in groups])
+    return PointSummary(
+        batch_size=batch_size,
+        latency_ms=_latency(groups),
+        throughput_rps=_estimate(throughput_estimate(batch_size, in_seconds)),
+    )
+
+
+def _latency(groups: Groups) -> Latency:
+    pooled = np.concatenate(groups)
+    return Latency(
+        count=len(pooled),
+        mean=_estimate(mean_estimate(groups)),
+        std=float(pooled.std(ddof=1)) if len(pooled) > 1 else 0.0,
+        minimum=float(pooled.min()),
+        maximum=float(pooled.max()),
+        percentiles={name: _percentile(groups, name) for name in PERCENTILES},
+    )
+
+
+def _percentile(groups: Groups, name: str) -> Percentile:
+    have = sum(map(len, groups))
+    need = needed(PERCENTILES[name])
+    if have < need:
+        return Insufficient(
+            insufficient_samples=f"{name} needs {need} samples and has {have}",
+            have=have,
+            need=need,
+        )
+    return _estimate(quantile_estimate(groups, PERCENTILES[name]))
+
+
+def _estimate(interval: Interval) -> Estimate:
+    return Estimate(value=interval.value, low=interval.low, high=interval.high)
+
+
+def _idle(samples: Samples) -> Iterator[IdleSummary]:
+    """Compare every gap with back-to-back requests *of the same process*.
+
+    Back-to-back is the gap 0 of the idle phase where a process measured it, else its steady
+    samples.
+    """
+    idle = samples.where(samples.phase == IDLE)
+    for batch_size in np.unique(idle.batch_size):
+        rested = idle.where(idle.batch_size == batch_size)
+        steady = samples.where((samples.phase == STEADY) & (samples.batch_size == batch_size))
+        missing = ~np.isin(steady.process, rested.process[rested.gap_ms == 0])
+        back_to_back = _by_process(rested.where(rested.gap_ms == 0)) | _by_process(
+            steady.where(missing & np.isin(steady.process, rested.process))
+        )
+        if not back_to_back:
+            continue
+        yield _rest(int(batch_size), 0.0, back_to_back, back_to_back)
+        for gap_ms in np.unique(rested.gap_ms[rested.gap_ms > 0]):
+            after = _by_process(rested.where(rested.gap_ms == gap_ms))
+            if after.keys() & back_to_back.keys():
+                yield _rest(int(batch_size), float(gap_ms), after, back_to_back)
+
+
+def _rest(
+    batch_size: int,
+    gap_ms: float,
+    after: dict[int, NDArray[np.float64]],
+    back_to_back: dict[int, NDArray[np.float64]],
+) -> IdleSummary:
+    groups = list(after.values())
+    ratios = [
+        float(np.median(latencies) / np.median(back_to_back[process]))
+        for process, latencies in after.items()
+        if process in back_to_back
+    ]
+    return IdleSummary(
+        batch_size=batch_size,
+        gap_ms=gap_ms,
+        count=sum(map(len, groups)),
+        p50_ms=_estimate(quantile_estimate(groups, PERCENTILES["p50"])),
+        ratio=stdlib.median(ratios),
+    )
+
+
+def _by_process(samples: Samples) -> dict[int, NDArray[np.float64]]:
+    return dict(zip(np.unique(samples.process).tolist(), samples.latency_ms(), strict=True))
+
+
+def _cold_start(measurement: Measurement) -> ColdStartSummary:
+    """Take medians; the first run only where its batch is the smallest one that came first."""
+    starts = measurement.cold_start
+    if not starts:
+        raise StoreError(
+            f"The measurement of run {measurement.run_id} records no cold start: its runner does "
+            "not follow the job protocol. Check it with the conformance test."
+        )
+    batch = min(start.first_run_batch for start in starts)
+    first = [start.first_run_s for start in starts if start.first_run_batch == batch]
+    return ColdStartSummary(
+        processes=len(starts),
+        import_s=stdlib.median(start.import_s for start in starts),
+        load_s=stdlib.median(start.load_s for start in starts),
+        init_s=stdlib.median(start.init_s for start in starts),
+        first_run_s=stdlib.median(first),
+    )
+
+
+# -- warnings: the consequence, then the reason ----------------------------------------------------
+
+
+def _warnings(
+    measurement: Measurement, points: list[PointSummary], scenario: Latency | None
+) -> Iterator[str]:
+    if measurement.check.status == "failed":
+        yield (
+            "The outputs disagree with the manifest's reference: these are the times of a wrong "
+            "answer."
+        )
+    summaries = {point.batch_size: point for point in points}
+    for point in measurement.points:
+        yield from _point_warnings(point, summaries.get(point.batch_size))
+    result = measurement.scenario
+    if result is None:
+        return
+    if not result.valid:
+        yield f"LoadGen calls the {result.kind} run invalid: {' '.join(result.reasons)}".strip()
+    if scenario is not None:
+        yield from _withheld("The scenario", scenario)
+
+
+def _point_warnings(point: Point, summary: PointSummary | None) -> Iterator[str]:
+    name = f"Batch {point.batch_size}"
+    if point.status == "unstable":
+        why = " ".join(point.reasons) or "The runner gave no reason."
+        yield f"{name} is unstable, another run may give other numbers: {why}"
+    if summary is None:
+        yield f"{name} has no steady samples, so nothing is stated about it."
+        return
+    unsteady = [warm_up.process for warm_up in point.warm_up if not warm_up.steady]
+    if unsteady:
+        yield (
+            f"{name} was still changing when its warm-up ended in {len(unsteady)} of "
+            f"{point.processes} processes, so its first samples may be too slow."
+        )
+    if point.processes == 1:
+        yield (
+            f"{name} was measured in one process, so its intervals leave out how processes "
+            "differ and may be too narrow."
+        )
+    latency = summary.latency_ms
+    yield from _withheld(name, latency)
+    if latency.std >= UNSTEADY_STD * latency.mean.value:
+        yield (
+            f"{name} varies: its standard deviation is {latency.std / latency.mean.value:.0%} of "
+            "its mean. Compare medians, and look at its CDF before trusting the mean."
+        )
+
+
+def _withheld(name: str, latency: Latency) -> Iterator[str]:
+    refused = [
+        f"{percentile} (needs {entry.need})"
+        for percentile, entry in latency.percentiles.items()
+        if isinstance(entry, Insufficient)
+    ]
+    if refused:
+        yield f"{name} has {latency.count} samples, too few to state {', '.join(refused)}."
