@@ -1,4 +1,4 @@
-"""The ``profleet`` command: one line a subcommand, everything heavy imported by the one that runs."""
+"""The ``profleet`` command. Everything heavy is imported by the subcommand that needs it."""
 
 from __future__ import annotations
 

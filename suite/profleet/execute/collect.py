@@ -18,10 +18,12 @@ from pydantic import ValidationError
 from profleet import __version__
 from profleet.errors import StoreError
 from profleet.execute.process import Exit
+from profleet.profile.metrics import metrics_of
+from profleet.profile.samples import Samples
 from profleet.profile.schema import Measurement, Profile, StackRef
 from profleet.profile.statistics import CONFIDENCE
-from profleet.profile.store import Result, Status, metrics_of, write_json, write_result
-from profleet.profile.summary import Samples, summarize
+from profleet.profile.store import Result, Status, write_profile, write_result
+from profleet.profile.summary import summarize
 
 MAX_JSON_BYTES = 64 * 2**20
 EXIT_KINDS = {
@@ -105,13 +107,12 @@ def collect(scratch: Path, folder: Path, ticket: Ticket, ended: Exit | None) -> 
             raise ValueError("it belongs to another run")
         samples = Samples.from_npz(scratch / "samples.npz")
         environment = _json(scratch / "environment.json")
+        summary = summarize(measurement, samples)
     except (ValidationError, ValueError, StoreError) as error:
         _keep_log(scratch, folder)
         detail = str(error).replace("\n", " ")[:300]
         broken = Failure("protocol", f"the runner's result cannot be used: {detail}", None)
         return finish(folder, ticket, broken)
-    points, idle, cold_start, scenario, warnings = summarize(measurement, samples)
-    warnings = [*warnings, *environment.get("warnings", [])]
     unstable = any(point.status == "unstable" for point in measurement.points)
     profile = Profile(
         schema=Profile.model_fields["schema_"].default,
@@ -122,22 +123,17 @@ def collect(scratch: Path, folder: Path, ticket: Ticket, ended: Exit | None) -> 
         executor=ticket.executor,
         stack=ticket.stack,
         status="unstable" if unstable else "steady",
-        warnings=warnings,
+        warnings=[*summary.warnings, *map(str, environment.get("warnings", []))],
         measurement=measurement,
-        points=points,
-        idle=idle,
-        cold_start=cold_start,
-        scenario=scenario,
+        points=summary.points,
+        idle=summary.idle,
+        cold_start=summary.cold_start,
+        scenario=summary.scenario,
         confidence=CONFIDENCE,
     )
-    try:
-        samples.to_parquet(folder / FILES["samples"])
-        write_json(folder / FILES["environment"], environment)
-        if (scratch / "loadgen").is_dir():
-            shutil.copytree(scratch / "loadgen", folder / "loadgen", dirs_exist_ok=True)
-        write_json(folder / FILES["profile"], profile.model_dump(mode="json", by_alias=True))
-    except OSError as error:
-        raise StoreError(f"{folder}: {error.strerror or error}") from None
+    write_profile(folder, profile, samples, environment)
+    if (scratch / "loadgen").is_dir():
+        shutil.copytree(scratch / "loadgen", folder / "loadgen", dirs_exist_ok=True)
     return finish(folder, ticket, profile=profile)
 
 

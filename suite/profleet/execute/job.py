@@ -7,6 +7,7 @@ disk), the measurement stays there and ``profleet recover`` finishes it later.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from profleet.execute.process import ProcessExecutor
 from profleet.execute.progress import Progress
 from profleet.model.artifact import obtain
 from profleet.profile.schema import StackRef
-from profleet.profile.store import Result, load_result, write_json
+from profleet.profile.store import Result, load_result, write_json, write_result
 
 TICKET = "ticket.json"
 
@@ -79,11 +80,11 @@ def reuse(job: Job, folder: Path, finished: Path, sweep_id: str | None) -> Resul
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / FILES["job"], job.document())
     write_json(folder / FILES["lock"], job.lock.model_dump(mode="json", by_alias=True))
-    paths = {name: str((finished / path).resolve()) for name, path in earlier.paths.items()}
+    paths = {name: os.path.relpath(finished / path, folder) for name, path in earlier.paths.items()}
     result = earlier.model_copy(
         update={"sweep_id": sweep_id, "paths": paths, "reused_from": str(finished.resolve())}
     )
-    write_json(folder / "result.json", result.model_dump(mode="json", by_alias=True))
+    write_result(folder, result)
     return result
 
 
@@ -100,7 +101,7 @@ def recover(scratch: Path) -> tuple[Path, Result]:
         ticket = Ticket(**{**kept, "stack": StackRef.model_validate(kept["stack"])})
     except (OSError, ValueError, KeyError, TypeError):
         raise StoreError(
-            f"{scratch} holds no kept measurement: it needs the {TICKET} that a failed write leaves."
+            f"{scratch} holds no kept measurement: it has no {TICKET} of a failed write."
         ) from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
