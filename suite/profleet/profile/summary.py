@@ -189,51 +189,60 @@ def _warnings(
             "The outputs disagree with the manifest's reference: these are the times of a wrong "
             "answer."
         )
-    summaries = {point.batch_size: point for point in points}
-    for point in measurement.points:
-        yield from _point_warnings(point, summaries.get(point.batch_size))
+    yield from _about_points(measurement.points, {point.batch_size: point for point in points})
     result = measurement.scenario
     if result is None:
         return
     if not result.valid:
         yield f"LoadGen calls the {result.kind} run invalid: {' '.join(result.reasons)}".strip()
-    if scenario is not None:
-        yield from _withheld("The scenario", scenario)
+    if scenario is None:
+        yield "The scenario left no samples, so nothing is stated about its latency."
+    else:
+        yield from (f"The scenario: {text}" for text in _withheld(scenario))
+
+
+def _about_points(points: list[Point], summaries: dict[int, PointSummary]) -> Iterator[str]:
+    """Say each thing once, with all the batch sizes it is true of."""
+    batches: dict[str, list[int]] = {}
+    for point in points:
+        for text in _point_warnings(point, summaries.get(point.batch_size)):
+            batches.setdefault(text, []).append(point.batch_size)
+    for text, sizes in batches.items():
+        yield f"Batch {', '.join(map(str, sizes))}: {text}"
 
 
 def _point_warnings(point: Point, summary: PointSummary | None) -> Iterator[str]:
-    name = f"Batch {point.batch_size}"
     if point.status == "unstable":
         why = " ".join(point.reasons) or "The runner gave no reason."
-        yield f"{name} is unstable, another run may give other numbers: {why}"
+        yield f"unstable, another run may give other numbers. {why}"
     if summary is None:
-        yield f"{name} has no steady samples, so nothing is stated about it."
+        yield "no steady samples, so nothing is stated."
         return
-    unsteady = [warm_up.process for warm_up in point.warm_up if not warm_up.steady]
+    unsteady = sum(not warm_up.steady for warm_up in point.warm_up)
     if unsteady:
         yield (
-            f"{name} was still changing when its warm-up ended in {len(unsteady)} of "
-            f"{point.processes} processes, so its first samples may be too slow."
+            f"still changing when the warm-up ended in {unsteady} of {point.processes} processes, "
+            "so the first samples may be too slow."
         )
     if point.processes == 1:
         yield (
-            f"{name} was measured in one process, so its intervals leave out how processes "
-            "differ and may be too narrow."
+            "measured in one process, so the intervals leave out how processes differ and may be "
+            "too narrow."
         )
     latency = summary.latency_ms
-    yield from _withheld(name, latency)
+    yield from _withheld(latency)
     if latency.std >= UNSTEADY_STD * latency.mean.value:
         yield (
-            f"{name} varies: its standard deviation is {latency.std / latency.mean.value:.0%} of "
-            "its mean. Compare medians, and look at its CDF before trusting the mean."
+            f"the standard deviation is more than {UNSTEADY_STD:.0%} of the mean. Compare medians, "
+            "and look at the CDF before trusting the mean."
         )
 
 
-def _withheld(name: str, latency: Latency) -> Iterator[str]:
+def _withheld(latency: Latency) -> Iterator[str]:
     refused = [
         f"{percentile} (needs {entry.need})"
         for percentile, entry in latency.percentiles.items()
         if isinstance(entry, Insufficient)
     ]
     if refused:
-        yield f"{name} has {latency.count} samples, too few to state {', '.join(refused)}."
+        yield f"too few samples to state {', '.join(refused)}."

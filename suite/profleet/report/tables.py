@@ -1,0 +1,384 @@
+"""Tables of results on standard output.
+
+On a terminal they have color and fold into its width; elsewhere they are plain, aligned and never
+cut, whatever the width.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from profleet.profile.schema import (
+    ColdStartSummary,
+    Estimate,
+    IdleSummary,
+    Latency,
+    Percentile,
+    Point,
+    PointSummary,
+    Profile,
+    Reading,
+    ScenarioResult,
+    Value,
+)
+from profleet.profile.statistics import CONFIDENCE, PERCENTILES
+from profleet.profile.store import Result
+
+WIDE = 100_000
+NONE = "-"
+INTERVAL = f"[{100 * CONFIDENCE:g} % interval]"
+STYLES = {
+    "steady": "green", "finished": "green", "passed": "green", "valid": "green",
+    "unstable": "yellow", "unsupported": "yellow", "interrupted": "yellow",
+    "failed": "red", "invalid": "red",
+}  # fmt: skip
+
+
+def make_console() -> Console:
+    """Return a console on standard output: the terminal's width there, unlimited elsewhere."""
+    if sys.stdout.isatty():
+        return Console(markup=False, emoji=False, highlight=False)
+    return Console(
+        file=sys.stdout, width=WIDE, no_color=True, markup=False, emoji=False, highlight=False
+    )
+
+
+def print_profile(profile: Profile, console: Console | None = None) -> None:
+    """Print one profile: batches or scenario, cold start, idle gaps, copies, check, warnings."""
+    console = console or make_console()
+    stack = profile.stack
+    title = _text(f"{stack.model} · {stack.framework} · {stack.hardware} · ", "bold")
+    console.print(title + _status(profile.status))
+    for table in profile_tables(profile):
+        console.print()
+        console.print(table)
+    if profile.warnings:
+        console.print()
+    for warning in profile.warnings:
+        console.print(_text(f"Warning: {warning}", "yellow"))
+
+
+def print_jobs(results: Sequence[Result], console: Console | None = None) -> None:
+    """Print one row a job, then why those that did not finish have no profile."""
+    console = console or make_console()
+    console.print(jobs_table(results))
+    failed = [result for result in results if result.status != "finished"]
+    if failed:
+        console.print()
+    for result in failed:
+        console.print(reason_text(result))
+
+
+def reason_text(result: Result) -> Text:
+    """Say in one line why a job has no profile, and what to do about it."""
+    told = [result.reason or "it left no reason", result.hint]
+    why = " ".join(sentence(part) for part in told if part)
+    stack = f"{_short(result.stack.model)} · {_short(result.stack.framework)}"
+    return _text(f"{stack}: {result.status}: {why}", STYLES.get(result.status, ""))
+
+
+def print_comparison(profiles: Sequence[Profile], console: Console | None = None) -> None:
+    """Print several profiles batch by batch, each beside the first."""
+    (console or make_console()).print(comparison_table(profiles))
+
+
+def profile_tables(profile: Profile) -> list[Table]:
+    """Return the tables of one profile, in reading order; empty ones are left out."""
+    measurement = profile.measurement
+    tables = []
+    if profile.points:
+        tables.append(_points(profile))
+    if measurement.scenario is not None:
+        tables.append(_scenario(measurement.scenario, profile.scenario))
+    tables.append(_cold_start(profile.cold_start))
+    if profile.idle:
+        tables.append(_idle(profile.idle))
+    if measurement.points:
+        tables.append(_copies(measurement.points))
+    tables.append(_check(profile))
+    return tables
+
+
+def jobs_table(results: Iterable[Result]) -> Table:
+    """Return one row a job: latency of its first batch, its best throughput."""
+    table = _table("Jobs", "model", "framework", "status")
+    for name in ("first batch", "p50 ms", "p99 ms", "best batch", "req/s"):
+        table.add_column(name, justify="right", overflow="fold")
+    for result in results:
+        first = _first_condition(result)
+        best = max(
+            (name for name in result.metrics if name.startswith("throughput_rps/")),
+            key=lambda name: result.metrics[name].value,
+            default="peak_rps",
+        )
+        table.add_row(
+            _text(_short(result.stack.model)),
+            _text(_short(result.stack.framework)),
+            _status(result.status),
+            _condition(first),
+            _metric(result, f"latency_p50_ms/{first}"),
+            _metric(result, f"latency_p99_ms/{first}"),
+            _condition(best.partition("/")[2]),
+            _metric(result, best),
+        )
+    return table
+
+
+def comparison_table(profiles: Sequence[Profile]) -> Table:
+    """Return every batch of every profile, with its p50 as a ratio of the first profile's."""
+    table = _table("Comparison", "batch", "model", "framework")
+    for name in (f"p50 ms {INTERVAL}", "p50 ratio", "p99 ms", "req/s"):
+        table.add_column(name, justify="right", overflow="fold")
+    table.add_column("status")
+    batches = sorted({point.batch_size for profile in profiles for point in profile.points})
+    for batch in batches:
+        base: float | None = None
+        for number, profile in enumerate(profiles):
+            found = [point for point in profile.points if point.batch_size == batch]
+            for point in found[:1]:
+                p50 = point.latency_ms.percentiles["p50"]
+                value = p50.value if isinstance(p50, Estimate) else None
+                base = value if number == 0 else base
+                table.add_row(
+                    str(batch),
+                    _text(_short(profile.stack.model)),
+                    _text(_short(profile.stack.framework)),
+                    _interval(p50),
+                    f"{value / base:.2f}" if value is not None and base else NONE,
+                    _percentile(point.latency_ms.percentiles["p99"]),
+                    number_text(point.throughput_rps.value),
+                    _status(_point_status(profile, batch)),
+                )
+        table.add_section()
+    return table
+
+
+# -- the tables of one profile -------------------------------------------------------------------
+
+
+def _points(profile: Profile) -> Table:
+    table = _table("Latency by batch size, ms", "batch", f"p50 {INTERVAL}")
+    for name in ("p90", "p95", "p99", "n", "req/s", "peak RSS"):
+        table.add_column(name, justify="right", overflow="fold")
+    table.add_column("status")
+    summaries = {summary.batch_size: summary for summary in profile.points}
+    for point in profile.measurement.points:
+        table.add_row(*_point_row(point, summaries.get(point.batch_size)))
+    return table
+
+
+def _point_row(point: Point, summary: PointSummary | None) -> list[Text | str]:
+    cells = [NONE] * (len(PERCENTILES) + 2)
+    if summary is not None:
+        latency = summary.latency_ms
+        rate = number_text(summary.throughput_rps.value)
+        cells = [*_percentiles(latency), str(latency.count), rate]
+    shared = "*" if point.peak_rss_shared and isinstance(point.peak_rss_bytes, Value) else ""
+    return [
+        str(point.batch_size),
+        *cells,
+        _reading(point.peak_rss_bytes, _bytes) + shared,
+        _status(point.status),
+    ]
+
+
+def _scenario(result: ScenarioResult, latency: Latency | None) -> Table:
+    name = result.kind.replace("_", " ")
+    table = _table(f"MLPerf LoadGen, {name}: latency of requests, ms", "batch", f"p50 {INTERVAL}")
+    for column in ("p90", "p95", "p99", "n", "peak req/s"):
+        table.add_column(column, justify="right", overflow="fold")
+    table.add_column("LoadGen says")
+    table.add_row(
+        str(result.batch_size),
+        *(_percentiles(latency) if latency else [NONE] * len(PERCENTILES)),
+        str(latency.count) if latency else NONE,
+        number_text(result.peak_rps) if result.peak_rps is not None else NONE,
+        _status("valid" if result.valid else "invalid"),
+    )
+    return table
+
+
+def _cold_start(summary: ColdStartSummary) -> Table:
+    title = f"Cold start, median of {_count(summary.processes, 'process', 'processes')}, s"
+    table = _table(title, "import", "load", "init", "first run")
+    parts = (summary.import_s, summary.load_s, summary.init_s, summary.first_run_s)
+    table.add_row(*(number_text(part) for part in parts))
+    return table
+
+
+def _idle(entries: Sequence[IdleSummary]) -> Table:
+    table = _table(
+        "After a rest between requests", "batch", "gap ms", f"p50 ms {INTERVAL}", "ratio", "n"
+    )
+    for entry in entries:
+        table.add_row(
+            str(entry.batch_size),
+            f"{entry.gap_ms:g}" if entry.gap_ms else "back-to-back",
+            _interval(entry.p50_ms),
+            f"{entry.ratio:.2f}",
+            str(entry.count),
+        )
+    return table
+
+
+def _copies(points: Sequence[Point]) -> Table:
+    table = _table(
+        "Data and resources of one batch",
+        "batch", "input", "output", "to device ms", "to host ms", "device memory", "energy J",
+    )  # fmt: skip
+    for point in points:
+        table.add_row(
+            str(point.batch_size),
+            _bytes(point.input_bytes),
+            _bytes(point.output_bytes),
+            _reading(point.host_to_device_ms, number_text),
+            _reading(point.device_to_host_ms, number_text),
+            _reading(point.peak_device_bytes, _bytes),
+            _reading(point.energy_j, number_text),
+        )
+    reasons: dict[str, list[str]] = {}
+    for name, attribute in (
+        ("copies", "host_to_device_ms"),
+        ("device memory", "peak_device_bytes"),
+        ("energy", "energy_j"),
+        ("peak RSS", "peak_rss_bytes"),
+    ):
+        reading: Reading = getattr(points[0], attribute)
+        if not isinstance(reading, Value):
+            reasons.setdefault(reading.unavailable, []).append(name)
+    notes = [f"{NONE} {', '.join(names)}: {why}" for why, names in reasons.items()]
+    if any(point.peak_rss_shared for point in points):
+        notes.append("* peak RSS of a process that had measured other batch sizes before")
+    table.caption = _text("\n".join(notes)) if notes else None
+    return table
+
+
+def _check(profile: Profile) -> Table:
+    check = profile.measurement.check
+    table = _table(
+        f"Numeric check (seed {check.seed}, batch {check.batch})",
+        "output", "max error", "allowed", "bit-identical", "result",
+    )  # fmt: skip
+    for name, output in check.outputs.items():
+        table.add_row(
+            _text(name),
+            f"{output.max_error:.2g}",
+            f"{output.allowed_error:.2g}",
+            "yes" if output.bit_identical else "no",
+            _status("passed" if output.passed else "failed"),
+        )
+    return table
+
+
+# -- cells -----------------------------------------------------------------------------------------
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(
+        title=_text(title),
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
+    words = {"model", "framework", "status", "output", "result"}
+    for column in columns:
+        table.add_column(column, justify="left" if column in words else "right", overflow="fold")
+    return table
+
+
+def sentence(text: str) -> str:
+    """End with a full stop, once."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def number_text(value: float) -> str:
+    """Write a number with four significant digits, all digits before the point included."""
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:.0f}"
+    if size >= 1e-4:
+        return f"{value:#.4g}".rstrip(".")
+    return f"{value:.3e}" if size else "0"
+
+
+def _interval(percentile: Percentile) -> str:
+    if not isinstance(percentile, Estimate):
+        return f"needs {percentile.need}"
+    low, high = (
+        NONE if bound is None else number_text(bound) for bound in (percentile.low, percentile.high)
+    )
+    return f"{number_text(percentile.value)} [{low}, {high}]"
+
+
+def _percentiles(latency: Latency) -> list[str]:
+    """p50 with its interval, the others without."""
+    entries = [latency.percentiles[name] for name in PERCENTILES]
+    return [_interval(entries[0]), *(_percentile(entry) for entry in entries[1:])]
+
+
+def _percentile(percentile: Percentile) -> str:
+    if isinstance(percentile, Estimate):
+        return number_text(percentile.value)
+    return f"needs {percentile.need}"
+
+
+def _reading(reading: Reading, write: Callable[[float], str]) -> str:
+    value = reading.value if isinstance(reading, Value) else None
+    return write(value) if isinstance(value, int | float) else NONE
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.3g} {unit}"
+
+
+def _metric(result: Result, name: str) -> str:
+    return number_text(result.metrics[name].value) if name in result.metrics else NONE
+
+
+def _first_condition(result: Result) -> str:
+    names = [name for name in result.metrics if name.startswith("latency_mean_ms/")]
+    return names[0].partition("/")[2] if names else ""
+
+
+def _condition(condition: str) -> str:
+    """Turn ``b4`` into ``4`` and ``single_stream`` into ``single stream``."""
+    if condition[:1] == "b" and condition[1:].isdecimal():
+        return condition[1:]
+    return condition.replace("_", " ") or NONE
+
+
+def _point_status(profile: Profile, batch: int) -> str:
+    return next((p.status for p in profile.measurement.points if p.batch_size == batch), "")
+
+
+def _short(reference: str) -> str:
+    return reference.partition("@")[0]
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _status(status: str) -> Text:
+    return Text(status, style=STYLES.get(status, ""))
+
+
+def _text(content: str, style: str = "") -> Text:
+    """Make foreign text harmless: nothing in a record may drive the terminal."""
+    safe = "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in content
+    )
+    return Text(safe, style=style)
