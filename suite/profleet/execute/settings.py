@@ -99,7 +99,7 @@ class Offline(Settings):
     """MLPerf Offline: all samples at once."""
 
     kind: Literal["offline"]
-    expected_rps: Positive
+    expected_rps: Positive | None = Field(description="null: estimated before the test")
     min_seconds: Positive
     min_queries: int = Field(ge=1)
     seeds: Seeds
@@ -111,7 +111,7 @@ class FindPeak(Settings):
     kind: Literal["find_peak"]
     latency_bound_ms: Positive
     percentile: Percent
-    start_rps: Positive
+    start_rps: Positive | None = Field(description="null: half the closed-loop rate")
     tolerance: Percent
     min_seconds: Positive
     min_queries: int = Field(ge=1)
