@@ -1,0 +1,148 @@
+"""Write the computed part of model manifests: ``python -m profleet.model.author [NAME | FILE]...``.
+
+For maintainers. Of a manifest, a person writes everything above the marker line; this program
+writes ``artifact`` and ``check`` below it, and the line ``parameters:`` of ``metadata``. The
+settings of a check (seed, batch, rtol, atol) are kept where the manifest has them. With ``--check``
+nothing is written; the exit code says whether something would change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+import yaml
+
+from profleet.errors import ManifestError, ProfleetError
+from profleet.manifest.documents import Model
+from profleet.model.artifact import build, default_cache, store
+from profleet.model.graph import parse
+from profleet.model.reference import reference_check
+from profleet.model.sources import sha256
+from profleet.paths import data_dir
+
+MARKER = "# Below: written by `python -m profleet.model.author`, not by hand."
+SETTINGS = {"seed": 1, "batch": 2, "rtol": 1e-4, "atol": 1e-7}
+PARAMETERS = re.compile(r"^  parameters:.*\n", re.MULTILINE)
+FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
+
+
+def parameter_count(model: onnx.ModelProto) -> int:
+    """Count the stored floating-point values: initializers and constants, in subgraphs too.
+
+    Scalars are not counted: they are constants of formulas.
+    """
+    return _count(model.graph)
+
+
+def _count(graph: onnx.GraphProto) -> int:
+    total = sum(_size(one) for one in graph.initializer)
+    for node in graph.node:
+        for one in node.attribute:
+            if node.op_type == "Constant" and one.name == "value":
+                total += _size(one.t)
+            total += sum(_count(graph) for graph in ([one.g] if one.HasField("g") else one.graphs))
+    return total
+
+
+def _size(one: onnx.TensorProto) -> int:
+    if one.data_type not in FLOATS:
+        return 0
+    size = 1
+    for length in one.dims:
+        size *= length
+    return size if size > 1 else 0
+
+
+def render(text: str, folder: Path) -> str:
+    """Return the manifest ``text`` with its computed part anew; the artifact goes to the cache.
+
+    Args:
+        text: the manifest; what is below the marker may be missing or outdated.
+        folder: where a relative ``source.path`` starts.
+
+    Raises:
+        ProfleetError: the hand-written part is invalid, or the artifact cannot be made or executed.
+    """
+    head = text.partition(MARKER)[0].rstrip("\n") + "\n"
+    written = yaml.safe_load(text)
+    check = {**SETTINGS, **{k: v for k, v in written.get("check", {}).items() if k in SETTINGS}}
+    draft = _draft(head, check)
+    data = build(draft.source, folder, lambda line: print(f"  {line}", file=sys.stderr))
+    artifact = {"format": "onnx", "sha256": sha256(data), "bytes": len(data)}
+    path = default_cache() / "artifacts" / f"{artifact['sha256']}.onnx"
+    store(data, path)
+    parameters = parameter_count(parse(data))
+    del data
+    made = reference_check(path, draft, draft.check.seed, draft.check.batch)
+    if PARAMETERS.search(head):
+        head = PARAMETERS.sub(
+            f"  parameters: {{value: {parameters}, unit: parameters, evidence: measured, "
+            "source: counted from the artifact's initializers}\n",
+            head,
+        )
+    tail = yaml.safe_dump(
+        {"artifact": artifact, "check": made.model_dump(mode="json")},
+        sort_keys=False, width=100, default_flow_style=None,
+    )  # fmt: skip
+    return f"{head}\n{MARKER}\n{tail}"
+
+
+def _draft(head: str, check: dict[str, Any]) -> Model:
+    """Validate the hand-written part, with placeholders for the computed one."""
+    document = yaml.safe_load(head)
+    document.get("metadata", {}).pop("parameters", None)
+    zero: dict[str, Any] = dict.fromkeys(("mean", "std", "abs_max"), 0.0)
+    zero |= {"shape": (), "sha256": "0" * 64, "positions": (), "values": ()}
+    document["artifact"] = {"format": "onnx", "sha256": "0" * 64, "bytes": 1}
+    document["check"] = {**check, "producer": "draft", "outputs": {"draft": zero}}
+    try:
+        return Model.model_validate(document, strict=False)
+    except ValueError as error:
+        raise ManifestError(f"the hand-written part is invalid: {error}") from None
+
+
+def _paths(names: list[str]) -> list[Path]:
+    folder = data_dir("manifests") / "model"
+    if not names:
+        return sorted(folder.glob("*.yaml"))
+    found = []
+    for name in names:
+        matches = [Path(name)] if name.endswith(".yaml") else sorted(folder.glob(f"{name}@*.yaml"))
+        if not matches:
+            raise ManifestError(f"No model manifest {name}@VERSION.yaml in {folder}.")
+        found.append(matches[-1])
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the program; 0: nothing to change or all written, 1: ``--check`` found changes."""
+    parser = argparse.ArgumentParser(prog="python -m profleet.model.author", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME | FILE", help="default: all of them")
+    parser.add_argument("--check", action="store_true", help="write nothing, show differences")
+    options = parser.parse_args(arguments)
+    changed = 0
+    try:
+        for path in _paths(options.names):
+            print(path.name, file=sys.stderr)
+            before = path.read_text("utf-8")
+            after = render(before, path.parent)
+            changed += after != before
+            if options.check:
+                lines = (before.splitlines(), after.splitlines(), "now", "computed")
+                print("\n".join(difflib.unified_diff(*lines, lineterm="")), end="")
+            elif after != before:
+                path.write_text(after, "utf-8")
+    except ProfleetError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 1 if options.check and changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
