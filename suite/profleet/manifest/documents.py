@@ -6,18 +6,21 @@ manifest can be loaded safely. Unknown keys are refused.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
-
-KINDS = ("model", "framework", "hardware", "suite")
-Kind = Literal["model", "framework", "hardware", "suite"]
-
-SEMVER = re.compile(
-    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-((?:alpha|beta|rc)\.(0|[1-9]\d*)))?\Z"
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
 )
+
+from profleet.manifest.kinds import Kind
+from profleet.manifest.versions import SEMVER, SEMVER_PATTERN
 
 DTYPES = (
     "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool",
@@ -39,15 +42,17 @@ def _specifier(value: str) -> str:
 
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=64)]
-Semver = Annotated[str, AfterValidator(_semver)]
+Semver = Annotated[
+    str,
+    AfterValidator(_semver),
+    WithJsonSchema({"type": "string", "pattern": SEMVER_PATTERN}),
+]
 VersionRange = Annotated[str, AfterValidator(_specifier)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 Scalar = bool | int | float | str
 Evidence = Literal["measured", "interpolated", "calibrated", "modelled", "assumed"]
-DType = Literal[
-    "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"
-]
+DType = Literal["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
 
 
 class Strict(BaseModel):
