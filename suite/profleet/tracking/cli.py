@@ -1,0 +1,191 @@
+"""``profleet log`` and ``profleet ui``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from profleet.errors import ProfleetError, StoreError, TrackingError
+
+if TYPE_CHECKING:
+    from profleet.execute.settings import TrackingSettings
+
+EXPERIMENT = "profiles"
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add ``log`` and ``ui`` to the subparsers of the ``profleet`` command."""
+    log = subparsers.add_parser("log", help="send finished result folders to MLflow, again or late")
+    log.add_argument(
+        "folders", nargs="+", type=Path, metavar="DIR", help="result folder, or one above several"
+    )
+    _add_destination(log)
+    log.set_defaults(execute=_log)
+    ui = subparsers.add_parser("ui", help="open MLflow's UI on the store")
+    _add_destination(ui)
+    ui.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default %(default)s)"
+    )
+    ui.add_argument("--port", default=5000, type=_port, help="default %(default)s; 0: any free one")
+    ui.set_defaults(execute=_ui)
+
+
+def _add_destination(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=Path(os.environ.get("PROFLEET_STORE", "profleet-results")),
+        help="store folder with the database profleet.db (default: $PROFLEET_STORE, else "
+        "./profleet-results)",
+    )
+    parser.add_argument("--tracking-uri", metavar="URI", help="an MLflow server instead of a store")
+    parser.add_argument("--experiment", default=EXPERIMENT, help="default %(default)s")
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is not a port (0 to 65535)")
+    return port
+
+
+def _settings(parsed: argparse.Namespace) -> TrackingSettings:
+    from profleet.execute.settings import TrackingSettings
+
+    store = parsed.store.expanduser().absolute()
+    if parsed.tracking_uri is not None:
+        return TrackingSettings(
+            uri=parsed.tracking_uri, artifacts=None, experiment=parsed.experiment
+        )
+    return TrackingSettings(
+        uri=f"sqlite:///{store}/profleet.db",
+        artifacts=str(store / "artifacts"),
+        experiment=parsed.experiment,
+    )
+
+
+# -- log -----------------------------------------------------------------------------------------
+
+
+def _log(parsed: argparse.Namespace) -> int:
+    """Log every result below the folders, then the sweeps they belong to; one line each."""
+    from profleet.profile.store import find_results
+    from profleet.tracking.log import UnreachableError, log_result, log_sweep
+
+    tracking = _settings(parsed)
+    results: list[Path] = []
+    for folder in parsed.folders:
+        found = list(find_results(folder.absolute()))
+        if not found:
+            raise StoreError(
+                f"{folder} holds no result: it needs a result.json, in it or in a folder below. "
+                "Name a folder that `profleet run` wrote."
+            )
+        results += [path for path in found if path not in results]
+    sweeps = list(dict.fromkeys(_sweeps(results, [folder.absolute() for folder in parsed.folders])))
+    failed = False
+    for number, folder in enumerate((*results, *sweeps)):
+        try:
+            logged = (log_sweep if number >= len(results) else log_result)(folder, tracking)
+        except UnreachableError as error:
+            print(f"{folder}: not logged", flush=True)
+            left = len(results) + len(sweeps) - number - 1
+            more = f" {left} more were not tried." if left else ""
+            raise TrackingError(f"{error}.{more}" if more else str(error)) from None
+        except ProfleetError as error:
+            failed = True
+            print(f"{folder}: not logged", flush=True)
+            print(f"profleet: {error}", file=sys.stderr, flush=True)
+            continue
+        state = "already logged" if logged.already else "logged"
+        print(f"{folder}: {state} as {logged.name} ({logged.run_id})", flush=True)
+        if number < len(results):
+            _remember(folder, logged.run_id)
+    return 1 if failed else 0
+
+
+def _remember(folder: Path, run_id: str) -> None:
+    """Note in ``result.json`` where the run is; a folder that cannot be written stays as it is."""
+    from profleet.profile.store import load_result, set_tracking
+
+    try:
+        tracking = load_result(folder).tracking
+        if (tracking.status, tracking.mlflow_run_id) != ("logged", run_id):
+            set_tracking(folder, "logged", None, run_id)
+    except StoreError:
+        return
+
+
+def _sweeps(results: Sequence[Path], named: Sequence[Path]) -> Iterator[Path]:
+    """Yield the folders of sweeps that lie, as a whole, at or below the folders named."""
+    from profleet.profile.store import load_result
+
+    for folder in results:
+        try:
+            sweep = load_result(folder).sweep_id
+        except StoreError:
+            continue  # logging it says what is wrong
+        parts = Path(sweep).parts if sweep else ()
+        for parent in folder.parents:
+            if parts and parent.parts[-len(parts) :] == parts:
+                if any(top == parent or top in parent.parents for top in named):
+                    yield parent
+                break
+
+
+# -- ui ------------------------------------------------------------------------------------------
+
+
+def _ui(parsed: argparse.Namespace) -> int:
+    """Serve the store until Ctrl-C; for a server of its own, print its link."""
+    from profleet.tracking.server import database_of, free_port, serving
+
+    if parsed.tracking_uri is not None:
+        if not parsed.tracking_uri.startswith(("http://", "https://")):
+            raise ProfleetError(
+                f"--tracking-uri '{parsed.tracking_uri}' is not the address of a server such as "
+                "http://HOST:5000. Use --store DIR for a database in a folder."
+            )
+        print(_link(parsed.tracking_uri, parsed.experiment), flush=True)
+        return 0
+    database = database_of(parsed.store)
+    port = free_port(parsed.host, parsed.port)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    print(f"Starting MLflow's UI on {database} ...", file=sys.stderr, flush=True)
+    try:
+        with serving(database, parsed.host, port) as (address, process):
+            print(_link(address, parsed.experiment), flush=True)
+            print("Open the link above; Ctrl-C stops the server.", file=sys.stderr, flush=True)
+            code = process.wait()
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 0
+    raise ProfleetError(f"MLflow's server ended by itself, with code {code}.")
+
+
+def _link(address: str, experiment: str) -> str:
+    """Return the deep link to the experiment, or the server's address where it has none yet."""
+    from profleet.tracking.links import deep_link
+    from profleet.tracking.session import Destination, find_experiment, quiet_mlflow, reason_of
+
+    destination = Destination(address, None, experiment)
+    try:
+        with quiet_mlflow():
+            found = find_experiment(destination)
+    except Exception as error:
+        raise TrackingError(
+            f"{destination.shown} gave no list of experiments: {reason_of(error)}. Check that an "
+            "MLflow server runs there."
+        ) from error
+    return deep_link(address, found) if found else f"{address.rstrip('/')}/#/experiments"
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

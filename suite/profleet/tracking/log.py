@@ -1,0 +1,171 @@
+"""Writing runs to MLflow: one batch of values, one folder of artifacts, and a mark when whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from profleet.errors import TrackingError
+from profleet.tracking.session import (
+    Destination,
+    locked,
+    open_experiment,
+    quiet_mlflow,
+    reason_of,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from profleet.execute.settings import TrackingSettings
+    from profleet.tracking.record import Row, RunRecord
+
+IDENTITY = "profleet.run_id"
+MARK, WHOLE = "profleet.logged", "complete"
+REVISION = "profleet.revision"
+TABLES = "mlflow.loggedArtifacts"
+"""MLflow's own tag, by which its UI knows that a JSON artifact is a table."""
+
+
+class UnreachableError(TrackingError):
+    """The server or database does not take anything; trying another run is of no use."""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A run in MLflow, by MLflow's ids; ``already`` when it was there before."""
+
+    run_id: str
+    experiment_id: str
+    name: str
+    already: bool
+
+
+def log_result(folder: Path, tracking: TrackingSettings) -> Logged:
+    """Write a finished result folder, of a failed job too, to MLflow as one run.
+
+    Logging a folder again changes nothing; a run that was left half-written is written anew.
+
+    Raises:
+        StoreError: the folder is not a finished result folder.
+        TrackingError: MLflow did not take it; says why, and how to log it later.
+    """
+    from profleet.tracking.record import record_of
+
+    return _log(record_of(folder), folder, tracking)
+
+
+def log_sweep(folder: Path, tracking: TrackingSettings) -> Logged:
+    """Write the summary of all results below ``folder`` to MLflow as one run.
+
+    The run is written anew when the results have changed since.
+
+    Raises:
+        StoreError: there is no result below the folder, or one is damaged.
+        TrackingError: MLflow did not take it; says why, and how to log it later.
+    """
+    from profleet.tracking.sweep import sweep_record
+
+    return _log(sweep_record(folder), folder, tracking)
+
+
+def _log(record: RunRecord, folder: Path, tracking: TrackingSettings) -> Logged:
+    if tracking.uri is None:
+        raise TrackingError(f"{record.name} was not logged: tracking.uri is null.")
+    destination = Destination.of(tracking)
+    kind: type[TrackingError] = UnreachableError
+    try:
+        with locked(folder), quiet_mlflow():
+            client, experiment = open_experiment(destination)
+            kind = TrackingError
+            return _write(client, experiment, record)
+    except Exception as error:  # nothing that MLflow raises may cost a measurement
+        raise kind(
+            f"{record.name} was not logged to {destination.shown}: {reason_of(error)}. "
+            f"Log it later with: {_command(folder, tracking)}"
+        ) from error
+
+
+def _command(folder: Path, tracking: TrackingSettings) -> str:
+    words = ["profleet", "log", str(folder)]
+    store = os.environ.get("PROFLEET_STORE", "profleet-results")
+    if Destination.of(tracking).database != Path(store, "profleet.db").expanduser().absolute():
+        words += ["--tracking-uri", Destination.of(tracking).shown]
+    return shlex.join(words)
+
+
+def _write(client: MlflowClient, experiment: str, record: RunRecord) -> Logged:
+    earlier = client.search_runs([experiment], f"tags.\"{IDENTITY}\" = '{record.identity}'")
+    for run in earlier:
+        tags = run.data.tags
+        if tags.get(MARK) == WHOLE and record.revision in (None, tags.get(REVISION)):
+            return Logged(run.info.run_id, experiment, record.name, already=True)
+    for run in earlier:
+        client.delete_run(run.info.run_id)
+    with tempfile.TemporaryDirectory(prefix="profleet-log-") as stage:
+        tables = _stage(record, Path(stage))
+        run_id = client.create_run(
+            experiment,
+            start_time=record.started_ms,
+            tags={IDENTITY: record.identity},
+            run_name=record.name,
+        ).info.run_id
+        _values(client, run_id, record, tables)
+        client.log_artifacts(run_id, stage)
+    client.set_terminated(run_id, record.status, record.finished_ms)
+    client.set_tag(run_id, MARK, WHOLE)  # last: without it the run counts as half-written
+    return Logged(run_id, experiment, record.name, already=False)
+
+
+def _values(client: MlflowClient, run_id: str, record: RunRecord, tables: list[str]) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    tags = dict(record.tags)
+    if record.revision is not None:
+        tags[REVISION] = record.revision
+    if tables:
+        tags[TABLES] = json.dumps([{"path": path, "type": "table"} for path in tables])
+    client.log_batch(
+        run_id,
+        metrics=[Metric(n.key, n.value, record.finished_ms, n.step) for n in record.numbers],
+        params=[Param(key, value) for key, value in record.params.items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
+
+
+def _stage(record: RunRecord, stage: Path) -> list[str]:
+    """Lay out all artifacts in one folder, files as links; return the paths of the tables."""
+    for source, name in record.files:
+        if source.is_dir():
+            shutil.copytree(source.absolute(), stage / name, copy_function=_link)
+        else:
+            _link(str(source.absolute()), str(stage / name))
+    for name, rows in record.tables.items():
+        _text(stage / name, json.dumps(_split(rows), allow_nan=False))
+    for name, text in record.texts.items():
+        _text(stage / name, text)
+    if record.draw is not None:
+        record.draw(stage / "plots")
+    return list(record.tables)
+
+
+def _link(source: str, target: str) -> None:
+    if Path(source).stat().st_size:  # some artifact stores refuse an empty file
+        Path(target).symlink_to(source)
+
+
+def _text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+def _split(rows: list[Row]) -> dict[str, Any]:
+    """Rows in the layout of MLflow's tables (pandas' ``split``)."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return {"columns": columns, "data": [[row.get(key) for key in columns] for row in rows]}

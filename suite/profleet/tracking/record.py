@@ -1,0 +1,362 @@
+"""What one MLflow run holds, read from a finished result folder. Nothing here knows a server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from profleet import __version__
+from profleet.errors import StoreError
+from profleet.profile.metrics import Metric
+from profleet.profile.schema import (
+    Estimate,
+    Insufficient,
+    Percentile,
+    PointSummary,
+    Profile,
+    Reading,
+    Value,
+)
+from profleet.profile.store import Result, Status, load_profile, load_result, load_samples
+
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+Row = dict[str, Any]
+
+STATUS: dict[Status, RunStatus] = {
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "unsupported": "FAILED",
+    "interrupted": "KILLED",
+}
+FILES = (
+    "job.json", "lock.json", "profile.json", "samples.parquet", "environment.json", "result.json",
+    "runner.log",
+)  # fmt: skip
+FOLDERS = ("loadgen", "plots")
+MAX_VALUE = 6000
+"""Longest parameter value that MLflow keeps; longer ones are cut here, where it can be seen."""
+
+
+class Number(NamedTuple):
+    """One value of a metric; the step is the batch size, 0 where there is none."""
+
+    key: str
+    value: float
+    step: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One MLflow run.
+
+    ``identity`` finds the run again; a run of another ``revision`` is written anew (None: never).
+    ``tables`` and ``texts`` go by artifact path, ``files`` are (file or folder, artifact path),
+    and ``draw`` writes pictures into the folder it is given.
+    """
+
+    identity: str
+    name: str
+    status: RunStatus
+    started_ms: int
+    finished_ms: int
+    tags: dict[str, str]
+    params: dict[str, str]
+    numbers: list[Number]
+    tables: dict[str, list[Row]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    files: list[tuple[Path, str]] = field(default_factory=list)
+    draw: Callable[[Path], object] | None = None
+    revision: str | None = None
+
+
+def record_of(folder: Path) -> RunRecord:
+    """Read a result folder, of a job that failed too.
+
+    Raises:
+        StoreError: it is not a finished result folder, or a file in it is damaged.
+    """
+    result = load_result(folder)
+    source = Path(result.reused_from) if result.reused_from else folder
+    profile = load_profile(source) if result.status == "finished" else None
+    job, environment = _document(source / "job.json"), _document(source / "environment.json")
+    machine = environment.get("before") if isinstance(environment.get("before"), dict) else {}
+    assert isinstance(machine, dict)
+    measured = profile.measurement if profile else None
+    scenario = measured.scenario if measured else None
+    return RunRecord(
+        identity=identity_of(result),
+        name="-".join(
+            (_name(result.stack.model), _name(result.stack.framework), host_class(machine, profile))
+        ),
+        status=STATUS[result.status],
+        started_ms=milliseconds(measured.started_at if measured else result.started_at),
+        finished_ms=milliseconds(measured.finished_at if measured else result.finished_at),
+        tags=_tags(result, profile, source),
+        params=_params(result, profile, job, machine),
+        numbers=numbers_of(result.metrics),
+        tables=dict(_tables(profile)) if profile else {},
+        texts={"scenario.txt": scenario.summary_text} if scenario else {},
+        files=list(_files(source)),
+        draw=_drawing(profile, source) if profile else None,
+    )
+
+
+def identity_of(result: Result) -> str:
+    """Return the run id; for a job that was never planned, a digest of what is known of it."""
+    if result.run_id:
+        return re.sub(r"[^\w.:/-]", "_", result.run_id)
+    known = [result.stack.model_dump(), result.started_at, result.reason, result.sweep_id]
+    return f"unplanned-{hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]}"
+
+
+def numbers_of(metrics: Mapping[str, Metric]) -> list[Number]:
+    """Return a profile's metrics as MLflow's: ``latency_p50_ms/b4`` is that key at step 4.
+
+    Bounds become metrics of their own, ``latency_p50_ms_low`` and ``latency_p50_ms_high``.
+    """
+    numbers = []
+    for name, metric in metrics.items():
+        base, *conditions = name.split("/")
+        batches = [int(part[1:]) for part in conditions if re.fullmatch(r"b\d+", part)]
+        others = [part for part in conditions if not re.fullmatch(r"b\d+", part)]
+        step = batches[0] if batches else 0
+        for suffix, value in (("", metric.value), ("_low", metric.low), ("_high", metric.high)):
+            if value is not None and math.isfinite(value):
+                numbers.append(Number("/".join((base + suffix, *others)), value, step))
+    return numbers
+
+
+def host_class(machine: Mapping[str, Any], profile: Profile | None = None) -> str:
+    """Return a short name of the kind of machine, such as ``epyc-7b13-8c``."""
+    if profile is not None and profile.measurement.framework.accelerator == "cuda":
+        return _slug(profile.measurement.framework.device) or "cuda"
+    cores = _known(machine, "physical_cores")
+    parts = (_slug(str(_known(machine, "cpu_model") or "")), f"{cores}c" if cores else "")
+    return "-".join(part for part in parts if part) or "local"
+
+
+def _slug(device: str) -> str:
+    words = re.sub(r"\((R|TM|C)\)|@.*|\b\d+-Core\b", " ", device, flags=re.IGNORECASE)
+    noise = {"intel", "amd", "nvidia", "cpu", "processor", "with", "graphics"}
+    kept = [word for word in re.findall(r"[a-z0-9]+", words.lower()) if word not in noise]
+    return "-".join(kept)[:40]
+
+
+def _tags(result: Result, profile: Profile | None, source: Path) -> dict[str, str]:
+    tags = {
+        "profleet.kind": "run",
+        "profleet.run_key": result.run_key,
+        "profleet.status": result.status,
+        "profleet.schema": profile.schema_ if profile else result.schema_,
+        "profleet.version": profile.profleet_version if profile else __version__,
+        "profleet.model": result.stack.model,
+        "profleet.framework": result.stack.framework,
+        "profleet.hardware": result.stack.hardware,
+        "profleet.sweep": result.sweep_id,
+        "profleet.suite": result.suite,
+        "profleet.error_kind": result.error_kind,
+        "profleet.reason": result.reason,
+        "profleet.hint": result.hint,
+        "profleet.folder": str(source.absolute()),
+        "mlflow.source.name": "profleet run",
+        "mlflow.source.type": "LOCAL",
+    }
+    if profile is not None:
+        tags |= {
+            "profleet.lock_sha256": profile.lock_sha256,
+            "profleet.stability": profile.status,
+            "profleet.evidence": profile.evidence,
+            "profleet.check": profile.measurement.check.status,
+            "profleet.warnings": " ".join(profile.warnings),
+            "mlflow.note.content": "\n".join(f"- {warning}" for warning in profile.warnings),
+        }
+    elif result.reason:
+        tags["mlflow.note.content"] = " ".join(filter(None, (result.reason, result.hint)))
+    return {key: _cut(value) for key, value in tags.items() if value}
+
+
+def _params(
+    result: Result, profile: Profile | None, job: Row, machine: Mapping[str, Any]
+) -> dict[str, str]:
+    """What was asked, and what identifies the stack as it really ran."""
+    stack = result.stack
+    model, framework = _part(job, "model"), _part(job, "framework")
+    found: Row = {
+        "model": {
+            "name": _name(stack.model),
+            "version": stack.model.partition("@")[2],
+            "sha256": _part(model, "artifact").get("sha256"),
+        },
+        "framework": {
+            "name": _name(stack.framework),
+            "version": stack.framework.partition("@")[2],
+            "accelerator": framework.get("accelerator"),
+            "options": framework.get("options"),
+        },
+        "hardware": {
+            "name": _name(stack.hardware),
+            **{key: _known(machine, key) for key in ("cpu_model", "physical_cores", "gpus")},
+        },
+        "batch_sizes": job.get("batch_sizes"),
+        "measure": job.get("measure"),
+        "scenario": job.get("scenario"),
+    }
+    if profile is not None:
+        ran = profile.measurement.framework
+        found["framework"] |= {
+            "device": ran.device,
+            "options": ran.options or framework.get("options"),
+            "threads": {
+                name: reading.value if isinstance(reading, Value) else None
+                for name, reading in ran.threads.items()
+            },
+        }
+        found["packages"] = ran.packages
+        found["executor"] = profile.executor
+    return {_key(key): _cut(_plain(value)) for key, value in _flat(found)}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value is not None and value not in ("", []):
+            yield f"{prefix}{key}", value
+
+
+def _tables(profile: Profile) -> Iterator[tuple[str, list[Row]]]:
+    if profile.points:
+        yield "tables/points.json", [_point_row(profile, point) for point in profile.points]
+    if profile.idle:
+        rows = [
+            {
+                "batch_size": rest.batch_size,
+                "gap_ms": rest.gap_ms,
+                "samples": rest.count,
+                **_bounds("latency_p50_ms", rest.p50_ms),
+                "ratio": rest.ratio,
+            }
+            for rest in profile.idle
+        ]
+        yield "tables/idle.json", rows
+    starts = [start.model_dump() for start in profile.measurement.cold_start]
+    if starts:
+        yield "tables/cold_start.json", starts
+
+
+def _point_row(profile: Profile, summary: PointSummary) -> Row:
+    latency = summary.latency_ms
+    points = {point.batch_size: point for point in profile.measurement.points}
+    point = points.get(summary.batch_size)
+    row: Row = {
+        "batch_size": summary.batch_size,
+        "status": point.status if point else None,
+        "samples": latency.count,
+        **_bounds("throughput_rps", summary.throughput_rps),
+    }
+    for name, percentile in latency.percentiles.items():
+        row |= _bounds(f"latency_{name}_ms", percentile)
+    row |= _bounds("latency_mean_ms", latency.mean)
+    row |= {
+        "latency_std_ms": latency.std,
+        "latency_min_ms": latency.minimum,
+        "latency_max_ms": latency.maximum,
+    }
+    if point is not None:
+        row |= {
+            "input_bytes": point.input_bytes,
+            "output_bytes": point.output_bytes,
+            "peak_rss_bytes": _reading(point.peak_rss_bytes),
+            "peak_device_bytes": _reading(point.peak_device_bytes),
+            "host_to_device_ms": _reading(point.host_to_device_ms),
+            "device_to_host_ms": _reading(point.device_to_host_ms),
+            "energy_j": _reading(point.energy_j),
+            "reasons": " ".join(point.reasons),
+        }
+    return row
+
+
+def _bounds(name: str, percentile: Percentile) -> Row:
+    if isinstance(percentile, Insufficient):
+        refused = f"insufficient samples: {percentile.have} of {percentile.need}"
+        return {name: refused, f"{name}_low": None, f"{name}_high": None}
+    assert isinstance(percentile, Estimate)
+    return {
+        name: percentile.value,
+        f"{name}_low": percentile.low,
+        f"{name}_high": percentile.high,
+    }
+
+
+def _reading(reading: Reading) -> Any:
+    return reading.value if isinstance(reading, Value) else f"unavailable: {reading.unavailable}"
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, str]]:
+    for name in (*FILES, *FOLDERS):
+        if (folder / name).exists():
+            yield folder / name, name
+
+
+def _drawing(profile: Profile, folder: Path) -> Callable[[Path], object] | None:
+    """Pictures are drawn for MLflow only where the folder does not hold them yet."""
+    if (folder / "plots").is_dir():
+        return None
+
+    def draw(target: Path) -> None:
+        from profleet.report.plots import write_plots
+
+        write_plots(profile, load_samples(folder), target)
+
+    return draw
+
+
+def _document(path: Path) -> Row:
+    """Read a JSON object; a missing file is an empty one (a job may fail before it is written)."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read: {error}. Restore the file.") from error
+    if not isinstance(content, dict):
+        raise StoreError(f"{path} holds no JSON object. Restore the file.")
+    return content
+
+
+def _known(machine: Mapping[str, Any], name: str) -> Any:
+    reading = machine.get(name)
+    return reading.get("value") if isinstance(reading, Mapping) else None
+
+
+def _part(document: Row, name: str) -> Row:
+    value = document.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _name(reference: str) -> str:
+    return reference.partition("@")[0]
+
+
+def _key(key: str) -> str:
+    return re.sub(r"[^\w. :/-]", "_", key, flags=re.ASCII)[:250]
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= MAX_VALUE else value[: MAX_VALUE - 1] + "…"
+
+
+def milliseconds(timestamp: str) -> int:
+    """Return an ISO 8601 time as milliseconds since 1970."""
+    return int(datetime.fromisoformat(timestamp).timestamp() * 1000)
