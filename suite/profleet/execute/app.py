@@ -42,7 +42,7 @@ class Session:
     interrupted = False
 
 
-class Watch(Callback):
+class Watch(Callback):  # type: ignore[misc]  # hydra is not typed
     """Hydra callback: notes where the results go, before the first job starts."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
@@ -264,7 +264,7 @@ def _known_keys(parent: str) -> list[str]:
 
     if not parent:
         return list(RunSettings.model_fields)
-    models = {
+    models: dict[str, type[schema.Settings]] = {
         "measure": schema.MeasureSettings,
         "executor": schema.ExecutorSettings,
         "tracking": schema.TrackingSettings,

@@ -115,7 +115,6 @@ def collect(scratch: Path, folder: Path, ticket: Ticket, ended: Exit | None) -> 
         return finish(folder, ticket, broken)
     unstable = any(point.status == "unstable" for point in measurement.points)
     profile = Profile(
-        schema=Profile.model_fields["schema_"].default,
         run_id=ticket.run_id,
         run_key=ticket.run_key,
         lock_sha256=ticket.lock_sha256,
