@@ -36,8 +36,8 @@ INPUT_BYTES = 256 * 2**20
 MAX_PROBES = 40
 """Most rates that a peak search tries."""
 
-FASTEST_NS = 20_000
-"""LoadGen is never told to expect less: it generates queries in advance, by duration over this."""
+FASTEST_NS = 15_000
+"""LoadGen is never told to expect less: it generates queries in advance, about 600 bytes each."""
 
 Progress = Callable[..., None]
 
