@@ -41,6 +41,8 @@ FASTEST_NS = 15_000
 
 Progress = Callable[..., None]
 
+__all__ = ["ScenarioSamples", "execute_scenario"]
+
 
 def execute_scenario(
     session: Session,
