@@ -91,9 +91,14 @@ def _list(parsed: argparse.Namespace) -> int:
     widths = [max((len(row[column]) for row in rows), default=0) for column in columns[:-1]]
     for row in rows:
         cells = [row[column].ljust(size) for column, size in zip(columns, widths, strict=False)]
-        line = "  ".join([*cells, row["description"]])
+        line = "  ".join([*cells, _first_sentence(row["description"])])
         print(line if width is None or len(line) <= width else f"{line[: width - 1]}…")
     return 0
+
+
+def _first_sentence(text: str) -> str:
+    head, separator, _ = text.partition(". ")
+    return f"{head}." if separator else text
 
 
 def _show(parsed: argparse.Namespace) -> int:

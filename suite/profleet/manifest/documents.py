@@ -41,14 +41,25 @@ def _specifier(value: str) -> str:
     return value
 
 
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=64)]
+Slug = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=64),
+    Field(description="lower-case letters and digits, joined by '.', '_' or '-'"),
+]
 Semver = Annotated[
     str,
     AfterValidator(_semver),
     WithJsonSchema({"type": "string", "pattern": SEMVER_PATTERN}),
+    Field(description="semantic version, e.g. 1.2.0 or 1.2.0-rc.1"),
 ]
-VersionRange = Annotated[str, AfterValidator(_specifier)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+VersionRange = Annotated[
+    str, AfterValidator(_specifier), Field(description="version range, e.g. >=1.20,<2")
+]
+Sha256 = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9a-f]{64}$"),
+    Field(description="sha256 as 64 lower-case hexadecimal digits"),
+]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 Scalar = bool | int | float | str
 Evidence = Literal["measured", "interpolated", "calibrated", "modelled", "assumed"]
@@ -234,14 +245,14 @@ class Model(Strict):
     schema_: Literal["profleet/model/v1"] = Field(alias="schema")
     name: Slug
     version: Semver
-    description: Text
-    task: Slug
+    description: Text = Field(description="what it is, in a sentence or two; lists show the first")
+    task: Slug = Field(description="what the network is for, e.g. image-classification")
     license: License
     provenance: Provenance
-    source: Source
+    source: Source = Field(description="where the graph comes from")
     artifact: Artifact
-    inputs: tuple[Input, ...] = Field(min_length=1)
-    outputs: tuple[Output, ...] = Field(min_length=1)
+    inputs: tuple[Input, ...] = Field(min_length=1, description="in the order of the graph")
+    outputs: tuple[Output, ...] = Field(min_length=1, description="in the order of the graph")
     frameworks: tuple[Slug, ...] = Field(
         min_length=1, description="the runners this artifact claims to execute under"
     )
@@ -273,18 +284,20 @@ class Framework(Strict):
     schema_: Literal["profleet/framework/v1"] = Field(alias="schema")
     name: Slug
     version: Semver
-    description: Text
+    description: Text = Field(description="what it is, in a sentence or two; lists show the first")
     license: License
     provenance: Provenance
     runner: Slug = Field(description="module of profleet_runner.frameworks that executes it")
-    accelerator: Literal["cpu", "cuda"]
+    accelerator: Literal["cpu", "cuda"] = Field(description="where the graph executes")
     packages: dict[str, VersionRange] = Field(
         min_length=1, description="distribution -> range; the first one is the framework itself"
     )
     options: dict[str, Scalar] = Field(
         default_factory=dict, description="passed to the runner, which refuses unknown ones"
     )
-    images: dict[Literal["amd64", "arm64"], Image] = Field(default_factory=dict)
+    images: dict[Literal["amd64", "arm64"], Image] = Field(
+        default_factory=dict, description="architecture -> container image"
+    )
 
 
 # -- hardware --------------------------------------------------------------------------------
@@ -296,14 +309,20 @@ class Hardware(Strict):
     schema_: Literal["profleet/hardware/v1"] = Field(alias="schema")
     name: Slug
     version: Semver
-    description: Text
+    description: Text = Field(description="what it is, in a sentence or two; lists show the first")
     provenance: Provenance
-    kind: Literal["measured"]
-    detect: Literal["local"] | None = None
+    kind: Literal["measured"] = Field(description="measured: what executes is the real thing")
+    detect: Literal["local"] | None = Field(
+        default=None, description="local: take a snapshot of this machine at run time"
+    )
     peaks: dict[str, Quantity] = Field(default_factory=dict, description="by dtype")
-    memory: dict[Literal["capacity", "bandwidth"], Quantity] = Field(default_factory=dict)
-    power: dict[Literal["idle", "peak"], Quantity] = Field(default_factory=dict)
-    price: Quantity | None = None
+    memory: dict[Literal["capacity", "bandwidth"], Quantity] = Field(
+        default_factory=dict, description="of the device that executes"
+    )
+    power: dict[Literal["idle", "peak"], Quantity] = Field(
+        default_factory=dict, description="of the device that executes"
+    )
+    price: Quantity | None = Field(default=None, description="per hour, or to buy: the unit says")
 
 
 # -- suite -----------------------------------------------------------------------------------
@@ -312,18 +331,22 @@ class Hardware(Strict):
 class Matrix(Strict):
     """Every combination of the references listed is one stack."""
 
-    models: tuple[str, ...] = Field(min_length=1)
-    frameworks: tuple[str, ...] = Field(min_length=1)
-    hardware: tuple[str, ...] = ("local@1",)
-    batch_sizes: tuple[Annotated[int, Field(gt=0)], ...] | None = None
+    models: tuple[str, ...] = Field(min_length=1, description="references, e.g. resnet50@1")
+    frameworks: tuple[str, ...] = Field(min_length=1, description="references")
+    hardware: tuple[str, ...] = Field(default=("local@1",), description="references")
+    batch_sizes: tuple[Annotated[int, Field(gt=0)], ...] | None = Field(
+        default=None, description="for these stacks, instead of the suite's"
+    )
 
 
 class SuiteMeasure(Strict):
     """Measurement settings of a suite: a preset of ``conf/measure`` and what differs from it."""
 
-    preset: Slug = "standard"
+    preset: Slug = Field(default="standard", description="a name in conf/measure")
     batch_sizes: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(1,), min_length=1)
-    overrides: dict[str, Scalar | list[float | int]] = Field(default_factory=dict)
+    overrides: dict[str, Scalar | list[float | int]] = Field(
+        default_factory=dict, description="measurement setting -> value, instead of the preset's"
+    )
 
 
 class Suite(Strict):
@@ -332,9 +355,9 @@ class Suite(Strict):
     schema_: Literal["profleet/suite/v1"] = Field(alias="schema")
     name: Slug
     version: Semver
-    description: Text
+    description: Text = Field(description="what it is, in a sentence or two; lists show the first")
     provenance: Provenance
-    stacks: tuple[Matrix, ...] = Field(min_length=1)
+    stacks: tuple[Matrix, ...] = Field(min_length=1, description="what is measured, in order")
     measure: SuiteMeasure = SuiteMeasure()
     tolerances: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
         default_factory=dict, description="metric name -> relative difference allowed"
