@@ -127,8 +127,8 @@ def _plot(jobs: list[Job], comparison: Path | None) -> None:
                 _list(write_plots(profile, samples, folder / "plots"))
     except OSError as error:
         raise ConfigError(
-            f"The plots cannot be written to {error.filename}: {error.strerror}. Use --no-plots, "
-            "or copy the result to a folder that can be written."
+            f"{error.filename or 'The plots'} cannot be written: {error.strerror}. Use "
+            "--no-plots, or copy the result to a folder that can be written."
         ) from error
 
 

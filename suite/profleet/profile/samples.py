@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,16 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "start_ns": np.dtype("<i8"),
     "latency_ns": np.dtype("<i8"),
 }
+
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What the zip and array readers raise on damaged, encrypted or exotic files."""
 
 WARMUP, STEADY, IDLE, SCENARIO = range(len(PHASES))
 
@@ -108,7 +119,7 @@ class Samples:
                         f"columns {', '.join(COLUMNS)}."
                     )
                 return cls(**dict(_columns(path, archive, members)))
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        except UNREADABLE as error:
             raise StoreError(f"The samples in {path} cannot be read: {error}.") from error
 
     # -- Parquet, as a result folder keeps it ----------------------------------------------------

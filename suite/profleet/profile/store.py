@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -230,7 +231,7 @@ def find_results(folder: Path) -> Iterator[Path]:
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     parts = re.findall(r"\d+|\D+", path.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (sys.maxsize, part) for part in parts]
 
 
 def _why(result: Result) -> str:

@@ -32,7 +32,7 @@ from profleet.profile.store import Result
 
 WIDE = 100_000
 NONE = "-"
-INTERVAL = f"[{100 * CONFIDENCE:g} % interval]"
+INTERVAL = f"[{100 * CONFIDENCE:g} % CI]"
 STYLES = {
     "steady": "green", "finished": "green", "passed": "green", "valid": "green",
     "unstable": "yellow", "unsupported": "yellow", "interrupted": "yellow",
@@ -45,7 +45,13 @@ def make_console() -> Console:
     if sys.stdout.isatty():
         return Console(markup=False, emoji=False, highlight=False)
     return Console(
-        file=sys.stdout, width=WIDE, no_color=True, markup=False, emoji=False, highlight=False
+        file=sys.stdout,
+        width=WIDE,
+        force_terminal=False,
+        color_system=None,
+        markup=False,
+        emoji=False,
+        highlight=False,
     )
 
 
@@ -135,7 +141,7 @@ def comparison_table(profiles: Sequence[Profile]) -> Table:
     table = _table("Comparison", "batch", "model", "framework")
     for name in (f"p50 ms {INTERVAL}", "p50 ratio", "p99 ms", "req/s"):
         table.add_column(name, justify="right", overflow="fold")
-    table.add_column("status")
+    table.add_column("status", overflow="fold")
     batches = sorted({point.batch_size for profile in profiles for point in profile.points})
     for batch in batches:
         base: float | None = None
@@ -166,7 +172,7 @@ def _points(profile: Profile) -> Table:
     table = _table("Latency by batch size, ms", "batch", f"p50 {INTERVAL}")
     for name in ("p90", "p95", "p99", "n", "req/s", "peak RSS"):
         table.add_column(name, justify="right", overflow="fold")
-    table.add_column("status")
+    table.add_column("status", overflow="fold")
     summaries = {summary.batch_size: summary for summary in profile.points}
     for point in profile.measurement.points:
         table.add_row(*_point_row(point, summaries.get(point.batch_size)))
@@ -193,7 +199,7 @@ def _scenario(result: ScenarioResult, latency: Latency | None) -> Table:
     table = _table(f"MLPerf LoadGen, {name}: latency of requests, ms", "batch", f"p50 {INTERVAL}")
     for column in ("p90", "p95", "p99", "n", "peak req/s"):
         table.add_column(column, justify="right", overflow="fold")
-    table.add_column("LoadGen says")
+    table.add_column("LoadGen says", overflow="fold")
     table.add_row(
         str(result.batch_size),
         *(_percentiles(latency) if latency else [NONE] * len(PERCENTILES)),
@@ -288,6 +294,7 @@ def _table(title: str, *columns: str) -> Table:
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     words = {"model", "framework", "status", "output", "result"}
     for column in columns:
