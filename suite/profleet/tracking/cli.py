@@ -156,8 +156,9 @@ def _ui(parsed: argparse.Namespace) -> int:
         return 0
     database = database_of(parsed.store)
     port = free_port(parsed.host, parsed.port)
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
+            signal.signal(number, _interrupt)
     print(f"Starting MLflow's UI on {database} ...", file=sys.stderr, flush=True)
     try:
         with serving(database, parsed.host, port) as (address, process):

@@ -40,6 +40,7 @@ FILES = (
     "runner.log",
 )  # fmt: skip
 FOLDERS = ("loadgen", "plots")
+BATCH = re.compile(r"b(\d+)")
 MAX_VALUE = 6000
 """Longest parameter value that MLflow keeps; longer ones are cut here, where it can be seen."""
 
@@ -117,19 +118,23 @@ def identity_of(result: Result) -> str:
 
 
 def numbers_of(metrics: Mapping[str, Metric]) -> list[Number]:
-    """Return a profile's metrics as MLflow's: ``latency_p50_ms/b4`` is that key at step 4.
+    """Return a profile's metrics as MLflow's: ``latency_p50_ms/b4`` is ``latency_p50_ms``, step 4.
 
-    Bounds become metrics of their own, ``latency_p50_ms_low`` and ``latency_p50_ms_high``.
+    Bounds become metrics of their own, ``latency_p50_ms_low`` and ``latency_p50_ms_high``. Every
+    other condition moves behind the name, ``rest/latency_idle_p50_ms.gap20`` and
+    ``scenario/latency_p50_ms.server``: MLflow makes what is before the slash a section of its
+    charts, in order of the alphabet, and these come after "Model metrics", which has the rest.
     """
     numbers = []
     for name, metric in metrics.items():
         base, *conditions = name.split("/")
-        batches = [int(part[1:]) for part in conditions if re.fullmatch(r"b\d+", part)]
-        others = [part for part in conditions if not re.fullmatch(r"b\d+", part)]
-        step = batches[0] if batches else 0
+        batches = [int(part[1:]) for part in conditions if BATCH.fullmatch(part)]
+        others = [part for part in conditions if not BATCH.fullmatch(part)]
+        section = "" if not others else "rest/" if others[0].startswith("gap") else "scenario/"
         for suffix, value in (("", metric.value), ("_low", metric.low), ("_high", metric.high)):
             if value is not None and math.isfinite(value):
-                numbers.append(Number("/".join((base + suffix, *others)), value, step))
+                key = section + ".".join((base + suffix, *others))
+                numbers.append(Number(key, value, batches[0] if batches else 0))
     return numbers
 
 
@@ -164,7 +169,6 @@ def _tags(result: Result, profile: Profile | None, source: Path) -> dict[str, st
         "profleet.error_kind": result.error_kind,
         "profleet.reason": result.reason,
         "profleet.hint": result.hint,
-        "profleet.folder": str(source.absolute()),
         "mlflow.source.name": "profleet run",
         "mlflow.source.type": "LOCAL",
     }

@@ -46,7 +46,6 @@ def sweep_record(folder: Path) -> RunRecord:
         "profleet.version": __version__,
         "profleet.schema": results[0].schema_,
         "profleet.status": ", ".join(f"{counts[status]} {status}" for status in sorted(counts)),
-        "profleet.folder": str(folder.absolute()),
         "mlflow.source.name": "profleet run",
         "mlflow.source.type": "LOCAL",
         "mlflow.note.content": _note(results, best),
@@ -58,8 +57,8 @@ def sweep_record(folder: Path) -> RunRecord:
         **{f"best_{key}": where for key, (_, where) in best.items()},
     }
     numbers = [
-        *(Number(f"jobs_{status}", float(count), 0) for status, count in counts.items()),
-        *(Number(f"best_{key}", value, 0) for key, (value, _) in best.items()),
+        *(Number(f"sweep/jobs_{status}", float(count), 0) for status, count in counts.items()),
+        *(Number(f"sweep/best_{key}", value, 0) for key, (value, _) in best.items()),
     ]
     content = json.dumps([rows, params, sorted(counts.items())], sort_keys=True)
     return RunRecord(
@@ -87,7 +86,7 @@ def _status(counts: Counter[str]) -> RunStatus:
 
 
 def _best(results: Sequence[Result]) -> Iterator[tuple[str, tuple[float, str]]]:
-    """Yield ``metric/model`` with its best value and where it was found; models do not compete."""
+    """Yield ``metric.model`` with its best value and where it was found; models do not compete."""
     values: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for result in results:
         model = result.stack.model.partition("@")[0]
@@ -97,7 +96,7 @@ def _best(results: Sequence[Result]) -> Iterator[tuple[str, tuple[float, str]]]:
                 where = " ".join(part for part in (result.stack.framework, condition) if part)
                 values.setdefault((base, model), []).append((metric.value, where))
     for (base, model), candidates in sorted(values.items()):
-        yield f"{base}/{re.sub(r'[^A-Za-z0-9_. -]', '_', model)}", BEST[base](candidates)
+        yield f"{base}.{re.sub(r'[^A-Za-z0-9_. -]', '_', model)}", BEST[base](candidates)
 
 
 def _row(result: Result) -> Row:
