@@ -35,13 +35,16 @@ FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOU
 def parameter_count(model: onnx.ModelProto) -> int:
     """Count the stored floating-point values: initializers and constants, in subgraphs too.
 
-    Scalars are not counted: they are constants of formulas.
+    Not counted, as in published counts: the running mean and variance of batch normalization.
+    Scalars are not counted either: they are constants of formulas.
     """
     return _count(model.graph)
 
 
 def _count(graph: onnx.GraphProto) -> int:
-    total = sum(_size(one) for one in graph.initializer)
+    normalizations = [node for node in graph.node if node.op_type == "BatchNormalization"]
+    running = {name for node in normalizations for name in node.input[3:5]}
+    total = sum(_size(one) for one in graph.initializer if one.name not in running)
     for node in graph.node:
         for one in node.attribute:
             if node.op_type == "Constant" and one.name == "value":

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper
+from onnx import helper
 
 from profleet.errors import ArtifactError
 from profleet.model.sources import LIMIT_BYTES
@@ -49,12 +49,13 @@ def serialize(model: onnx.ModelProto) -> bytes:
     return data
 
 
-def tensor(name: str, values: npt.NDArray[Any]) -> onnx.TensorProto:
-    """Make an initializer with raw little-endian data."""
-    proto = onnx.TensorProto(name=name, dims=values.shape)
+def initialize(graph: onnx.GraphProto, name: str, values: npt.NDArray[Any]) -> None:
+    """Append an initializer with raw little-endian data (in place: weights are large)."""
+    proto = graph.initializer.add()
+    proto.name = name
+    proto.dims.extend(values.shape)
     proto.data_type = helper.np_dtype_to_tensor_dtype(values.dtype)
     proto.raw_data = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
-    return proto
 
 
 def real_inputs_only(model: onnx.ModelProto) -> None:
@@ -88,6 +89,7 @@ class Network:
     name: str
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     parameters: dict[str, tuple[tuple[int, ...], Uniform]] = field(default_factory=dict)
+    statistics: dict[str, tuple[tuple[int, ...], Uniform]] = field(default_factory=dict)
     constants: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
     outputs: list[onnx.ValueInfoProto] = field(default_factory=list)
@@ -108,18 +110,28 @@ class Network:
         self.parameters[name] = (shape, values)
         return name
 
+    def statistic(self, name: str, shape: tuple[int, ...], values: Uniform) -> str:
+        """Declare a drawn float32 tensor that is no parameter: a running mean or variance."""
+        self.statistics[name] = (shape, values)
+        return name
+
     def constant(self, name: str, value: npt.ArrayLike, dtype: npt.DTypeLike = np.int64) -> str:
         """Store a value that is no weight: a shape, an axis, a scalar of a formula."""
         self.constants[name] = np.asarray(value, dtype)
         return name
 
-    def add(
-        self, op: str, *inputs: str, name: str = "", outputs: int = 1, **attributes: Any
-    ) -> str:
+    def add(self, op: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """Append a node with one output and return that."""
         label = name or f"{op.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, inputs, [label], name=label, **attributes))
-        return made[0]
+        return label
+
+    def split(self, name: str, value: str, sizes: Sequence[int], axis: int = -1) -> list[str]:
+        """Append a Split into parts of ``sizes`` and return the parts."""
+        parts = [f"{name}.{index}" for index in range(len(sizes))]
+        target = self.constant(f"{name}.sizes", sizes)
+        self.nodes.append(helper.make_node("Split", [value, target], parts, name=name, axis=axis))
+        return parts
 
     def dense(
         self, name: str, value: str, size: tuple[int, int], *, before_relu: bool, bias: Uniform
@@ -146,16 +158,17 @@ class Network:
                 f"{self.name} with these arguments has {size} bytes of weights; one ONNX file "
                 f"holds less than {LIMIT_BYTES}. Choose smaller arguments."
             )
-        graph = onnx.GraphProto(name=self.name)
+        model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="profleet")
+        model.opset_import.append(onnx.OperatorSetIdProto(domain="", version=OPSET))
+        graph = model.graph
+        graph.name = self.name
         graph.node.extend(self.nodes)
         graph.input.extend(self.inputs)
         graph.output.extend(self.outputs)
-        graph.initializer.extend(tensor(name, value) for name, value in self.constants.items())
-        for name, (shape, values) in self.parameters.items():
-            graph.initializer.append(tensor(name, draw(seed, name, shape, values)))
-        model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="profleet")
-        model.opset_import.append(onnx.OperatorSetIdProto(domain="", version=OPSET))
-        model.graph.CopyFrom(graph)
+        for name, value in self.constants.items():
+            initialize(graph, name, value)
+        for name, (shape, values) in {**self.parameters, **self.statistics}.items():
+            initialize(graph, name, draw(seed, name, shape, values))
         return model
 
 
@@ -168,11 +181,10 @@ __all__ = [
     "BATCH",
     "Network",
     "Shape",
-    "TensorProto",
     "attribute",
     "consumers",
+    "initialize",
     "parse",
     "real_inputs_only",
     "serialize",
-    "tensor",
 ]

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from profleet.model.drawing import drawing
 
+RESIDUAL_GAIN = 0.3  # of a branch added to an identity: fifty such sums must not explode
 CHUNK = 1 << 22  # words at a time: bounds the temporaries of a large embedding
 
 

@@ -7,7 +7,7 @@ import onnx
 from onnx import numpy_helper, shape_inference
 
 from profleet.errors import ArtifactError
-from profleet.model.graph import BATCH, real_inputs_only, tensor
+from profleet.model.graph import BATCH, initialize, real_inputs_only
 
 
 def dynamic_batch(model: onnx.ModelProto) -> None:
@@ -46,7 +46,6 @@ def dynamic_batch(model: onnx.ModelProto) -> None:
 def _open_reshapes(graph: onnx.GraphProto) -> None:
     stored = {one.name: one for one in graph.initializer}
     carries = {one.name for one in graph.input}
-    opened: dict[str, onnx.TensorProto] = {}
     for node in graph.node:
         if not carries.intersection(node.input):
             continue
@@ -56,13 +55,13 @@ def _open_reshapes(graph: onnx.GraphProto) -> None:
         target = numpy_helper.to_array(stored[node.input[1]])
         if target.size > 1 and target[0] == 1:
             name = f"{node.input[1]}/batch"
-            opened[name] = tensor(name, np.concatenate([[0], target[1:]]).astype(np.int64))
+            if name not in {one.name for one in graph.initializer}:
+                initialize(graph, name, np.concatenate([[0], target[1:]]).astype(np.int64))
             node.input[1] = name
     read = {name for node in graph.node for name in node.input}
-    kept = [one for one in graph.initializer if one.name in read]
-    if len(kept) != len(graph.initializer) or opened:
-        del graph.initializer[:]
-        graph.initializer.extend([*kept, *opened.values()])
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in read:
+            del graph.initializer[index]
 
 
 def _infer(model: onnx.ModelProto) -> onnx.ModelProto:

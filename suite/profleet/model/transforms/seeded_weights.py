@@ -14,12 +14,11 @@ import onnx
 from onnx import numpy_helper
 
 from profleet.errors import ArtifactError
-from profleet.model.graph import attribute, consumers, real_inputs_only, tensor
-from profleet.model.weights import BIAS, SHIFT, VARIANCE, Uniform, draw, scale
+from profleet.model.graph import attribute, consumers, initialize, real_inputs_only
+from profleet.model.weights import BIAS, RESIDUAL_GAIN, SHIFT, VARIANCE, Uniform, draw, scale
 
 Readers = dict[str, list[tuple[onnx.NodeProto, int]]]
 
-RESIDUAL_GAIN = 0.3  # of a branch added to an identity: fifty such sums must not explode
 POOLED_GAIN = 0.6  # of a layer after max pooling, which raises the second moment 2 to 3 times
 TRANSPARENT = frozenset(
     {"Add", "BatchNormalization", "Concat", "Dropout", "Mul", "Reshape", "Transpose"}
@@ -40,20 +39,20 @@ def seeded_weights(model: onnx.ModelProto, seed: int) -> None:
     placeholders = dict(_placeholders(graph))
     shapes.update(placeholders)
     rules = _Rules(graph)
-    drawn = [
-        tensor(name, draw(seed, name, shape, rules.values(name, shape)))
-        for name, shape in sorted(shapes.items())
-        if rules.reads(name)
-    ]
+    ranges = {
+        name: rules.values(name, shapes[name]) for name in sorted(shapes) if rules.reads(name)
+    }
     nodes = [node for node in graph.node if node.output[0] not in placeholders]
     read = {name for node in nodes for name in node.input}
     kept = [one for one in graph.initializer if not _is_float(one) and one.name in read]
     real = {one.name for one in graph.initializer}
     inputs = [one for one in graph.input if one.name not in real]
-    for field, content in (("input", inputs), ("node", nodes), ("initializer", [*kept, *drawn])):
+    for field, content in (("input", inputs), ("node", nodes), ("initializer", kept)):
         copies = [type(one).FromString(one.SerializeToString()) for one in content]
         del getattr(graph, field)[:]
         getattr(graph, field).extend(copies)
+    for name, values in ranges.items():
+        initialize(graph, name, draw(seed, name, shapes[name], values))
     real_inputs_only(model)
 
 
