@@ -14,6 +14,7 @@ from profleet.profile.schema import Estimate, IdleSummary, PointSummary, Profile
 from profleet.report.style import (
     batch_ticks,
     color,
+    label,
     legend,
     look,
     marker,
@@ -180,22 +181,15 @@ def _rest(axes: Axes, entries: list[IdleSummary], gaps: list[float], number: int
     )
     for place, entry in zip(x, entries, strict=True):
         if entry.gap_ms:
-            axes.annotate(
-                f"×{entry.ratio:.2f}",  # noqa: RUF001 -- a multiplication sign
-                (place, entry.p50_ms.low or entry.p50_ms.value),
-                (0, -8),
-                textcoords="offset points",
-                ha="center",
-                va="top",
-                fontsize=8.5,
-                color=color(number),
-            )
+            beside = (place, entry.p50_ms.low or entry.p50_ms.value)
+            sign = "×"  # noqa: RUF001 -- a multiplication sign
+            label(axes, f"{sign}{entry.ratio:.2f}", beside, (0, -8), number)
 
 
 # -- parts -----------------------------------------------------------------------------------------
 
 
-def _line(axes: Axes, points: list[PointSummary], percentile: str, label: str, number: int) -> None:
+def _line(axes: Axes, points: list[PointSummary], percentile: str, name: str, number: int) -> None:
     """Draw a percentile over batch size where it is stated, its interval as a band."""
     stated = [
         (point.batch_size, entry)
@@ -205,7 +199,7 @@ def _line(axes: Axes, points: list[PointSummary], percentile: str, label: str, n
     if not stated:
         return
     x = [batch for batch, _ in stated]
-    axes.plot(x, [e.value for _, e in stated], marker=marker(number), label=label, **look(number))
+    axes.plot(x, [e.value for _, e in stated], marker=marker(number), label=name, **look(number))
     low = [e.value if e.low is None else e.low for _, e in stated]
     high = [e.value if e.high is None else e.high for _, e in stated]
     if len(x) > 1:
@@ -217,7 +211,7 @@ def _line(axes: Axes, points: list[PointSummary], percentile: str, label: str, n
 def _trade(
     axes: Axes,
     points: list[PointSummary],
-    label: str | None,
+    name: str | None,
     number: int,
     *,
     labelled: bool = True,
@@ -235,18 +229,10 @@ def _trade(
     if not stated:
         return
     x, y, batches = zip(*stated, strict=True)
-    axes.plot(x, y, marker=marker(number), label=label, **look(number))
+    axes.plot(x, y, marker=marker(number), label=name, **look(number))
     for place, height, batch in zip(x, y, batches, strict=True) if labelled else ():
-        axes.annotate(
-            str(batch) if label else f"batch {batch}",
-            (place, height),
-            (-4, 4) if number % 2 == 0 else (4, -4),
-            textcoords="offset points",
-            ha="right" if number % 2 == 0 else "left",
-            va="bottom" if number % 2 == 0 else "top",
-            fontsize=8.5,
-            color=color(number),
-        )
+        text = str(batch) if name else f"batch {batch}"
+        label(axes, text, (place, height), (-4, 4) if number % 2 == 0 else (4, -4), number)
 
 
 def _latency_axis(axes: Axes, profiles: Sequence[Profile]) -> None:

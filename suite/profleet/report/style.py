@@ -103,6 +103,26 @@ def marker(number: int) -> str:
     return MARKERS[number % len(MARKERS)]
 
 
+def label(
+    axes: Axes, text: str, point: tuple[float, float], offset: tuple[int, int], n: int
+) -> None:
+    """Write beside a point of the n-th line, ``offset`` in typographic points, on a white halo."""
+    from matplotlib.patheffects import withStroke
+
+    across, up = offset
+    axes.annotate(
+        text,
+        point,
+        offset,
+        textcoords="offset points",
+        ha="center" if across == 0 else "left" if across > 0 else "right",
+        va="bottom" if up > 0 else "top",
+        fontsize=8.5,
+        color=color(n),
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
+    )
+
+
 def legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     """Put the legend beside the axes or, if it is wide, below: it never hides data."""
     handles, labels = axes.get_legend_handles_labels()
