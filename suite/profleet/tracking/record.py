@@ -121,19 +121,17 @@ def numbers_of(metrics: Mapping[str, Metric]) -> list[Number]:
     """Return a profile's metrics as MLflow's: ``latency_p50_ms/b4`` is ``latency_p50_ms``, step 4.
 
     Bounds become metrics of their own, ``latency_p50_ms_low`` and ``latency_p50_ms_high``. Every
-    other condition moves behind the name, ``rest/latency_idle_p50_ms.gap20`` and
-    ``scenario/latency_p50_ms.server``: MLflow makes what is before the slash a section of its
-    charts, in order of the alphabet, and these come after "Model metrics", which has the rest.
+    other condition stays in the name, after a dot: ``latency_idle_p50_ms.gap20``. A slash would
+    make a section of charts of its own, above those that most people come for.
     """
     numbers = []
     for name, metric in metrics.items():
         base, *conditions = name.split("/")
         batches = [int(part[1:]) for part in conditions if BATCH.fullmatch(part)]
         others = [part for part in conditions if not BATCH.fullmatch(part)]
-        section = "" if not others else "rest/" if others[0].startswith("gap") else "scenario/"
         for suffix, value in (("", metric.value), ("_low", metric.low), ("_high", metric.high)):
             if value is not None and math.isfinite(value):
-                key = section + ".".join((base + suffix, *others))
+                key = ".".join((base + suffix, *others))
                 numbers.append(Number(key, value, batches[0] if batches else 0))
     return numbers
 

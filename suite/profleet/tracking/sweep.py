@@ -57,8 +57,8 @@ def sweep_record(folder: Path) -> RunRecord:
         **{f"best_{key}": where for key, (_, where) in best.items()},
     }
     numbers = [
-        *(Number(f"sweep/jobs_{status}", float(count), 0) for status, count in counts.items()),
-        *(Number(f"sweep/best_{key}", value, 0) for key, (value, _) in best.items()),
+        *(Number(f"sweep_jobs_{status}", float(count), 0) for status, count in counts.items()),
+        *(Number(f"sweep_best_{key}", value, 0) for key, (value, _) in best.items()),
     ]
     content = json.dumps([rows, params, sorted(counts.items())], sort_keys=True)
     return RunRecord(
