@@ -106,9 +106,7 @@ def marker(number: int) -> str:
 def label(
     axes: Axes, text: str, point: tuple[float, float], offset: tuple[int, int], n: int
 ) -> None:
-    """Write beside a point of the n-th line, ``offset`` in typographic points, on a white halo."""
-    from matplotlib.patheffects import withStroke
-
+    """Write beside a point of the n-th line, ``offset`` in typographic points."""
     across, up = offset
     axes.annotate(
         text,
@@ -119,7 +117,6 @@ def label(
         va="bottom" if up > 0 else "top",
         fontsize=8.5,
         color=color(n),
-        path_effects=[withStroke(linewidth=2.5, foreground="white")],
     )
 
 
