@@ -15,6 +15,7 @@ from profleet.model.drawing import drawing
 from profleet.model.sources import sha256
 
 POSITIONS = 64
+LARGEST = 16
 
 
 def reference_check(artifact: Path, model: Model, seed: int, batch: int = 2) -> Check:
@@ -64,6 +65,7 @@ def reference_outputs(
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.use_deterministic_compute = True
+    options.log_severity_level = 3  # errors only: a graph's unused weights are not news
     names = [one.name for one in model.outputs]
     try:
         session = onnxruntime.InferenceSession(
@@ -97,7 +99,7 @@ def _summarize(name: str, value: npt.NDArray[Any], seed: int) -> ReferenceOutput
     wide = flat.astype(np.float64)
     if not np.isfinite(wide).all():
         raise ArtifactError(f"outputs: '{name}' holds values that are not finite.")
-    positions = choose_positions(name, flat.size, seed)
+    positions = choose_positions(name, flat, seed)
     return ReferenceOutput(
         shape=value.shape,
         sha256=sha256(flat.astype(flat.dtype.newbyteorder("<"), copy=False).tobytes()),
@@ -109,14 +111,19 @@ def _summarize(name: str, value: npt.NDArray[Any], seed: int) -> ReferenceOutput
     )
 
 
-def choose_positions(name: str, size: int, seed: int, count: int = POSITIONS) -> list[int]:
-    """Return ``count`` seeded distinct positions below ``size`` in order; all if fewer."""
-    if size <= count:
-        return list(range(size))
+def choose_positions(name: str, flat: npt.NDArray[Any], seed: int) -> list[int]:
+    """Return the positions to compare, in order: POSITIONS of them, or all if there are fewer.
+
+    A few are those of the largest values (most of a distribution over many classes is nearly 0 and
+    says little), the others are seeded.
+    """
+    if flat.size <= POSITIONS:
+        return list(range(flat.size))
+    largest = np.argsort(-np.abs(flat.astype(np.float64)), kind="stable")[:LARGEST]
+    chosen = {int(position) for position in largest}
     words = drawing().stream(seed, f"positions/{name}")
-    chosen: set[int] = set()
-    while len(chosen) < count:
-        chosen.add(int(words.random_raw() % size))
+    while len(chosen) < POSITIONS:
+        chosen.add(int(words.random_raw() % flat.size))
     return sorted(chosen)
 
 
