@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +77,10 @@ def write_comparison(profiles: Sequence[Profile], folder: Path) -> list[Path]:
         paths = save(figure, folder, "latency")
     with picture(f"Throughput over median latency{of_model}") as (figure, axes):
         for number, (profile, name) in enumerate(zip(swept, names, strict=True)):
-            _trade(axes, profile.points, name, number, labelled=len(swept) <= FEW_STACKS)
+            below = None
+            if len(swept) <= FEW_STACKS:
+                below = {batch for batch in batches if _rank(swept, number, batch) % 2}
+            _trade(axes, profile.points, name, number, below)
         _trade_axes(axes, swept)
         sizes = ", ".join(map(str, batches))
         legend(figure, axes, "Labels: batch size" if len(swept) <= FEW_STACKS else f"Batch {sizes}")
@@ -213,13 +216,12 @@ def _trade(
     points: list[PointSummary],
     name: str | None,
     number: int,
-    *,
-    labelled: bool = True,
+    below: Container[int] | None = (),
 ) -> None:
     """Draw throughput over p50, one point a batch size.
 
-    Lines rise to the right: labels above on the left or below on the right stay clear of their
-    own line, and alternating keeps those of two similar stacks apart.
+    Lines rise to the right, so a label above on the left, or for the batch sizes in ``below``
+    below on the right, stays clear of its own line. ``None``: no labels.
     """
     stated = [
         (entry.value, point.throughput_rps.value, point.batch_size)
@@ -230,9 +232,22 @@ def _trade(
         return
     x, y, batches = zip(*stated, strict=True)
     axes.plot(x, y, marker=marker(number), label=name, **look(number))
-    for place, height, batch in zip(x, y, batches, strict=True) if labelled else ():
-        text = str(batch) if name else f"batch {batch}"
-        label(axes, text, (place, height), (-4, 4) if number % 2 == 0 else (4, -4), number)
+    for place, height, batch in zip(x, y, batches, strict=True):
+        if below is not None:
+            text = str(batch) if name else f"batch {batch}"
+            label(axes, text, (place, height), (4, -4) if batch in below else (-4, 4), number)
+
+
+def _rank(profiles: Sequence[Profile], number: int, batch: int) -> int:
+    """How many profiles have a higher throughput than the ``number``-th at a batch size.
+
+    Labels of neighbors in this order go to opposite sides, so that they stay apart.
+    """
+    rates = [
+        next((p.throughput_rps.value for p in profile.points if p.batch_size == batch), 0.0)
+        for profile in profiles
+    ]
+    return sorted(range(len(rates)), key=lambda index: -rates[index]).index(number)
 
 
 def _latency_axis(axes: Axes, profiles: Sequence[Profile]) -> None:
