@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -57,15 +59,15 @@ def explain(error: ValidationError, model: type[BaseModel], data: dict[str, Any]
         del found[path]
     sentences = [
         f"{format_path(path)}: {_sentence(errors, path, model, data)}".removeprefix(": ")
-        for path, errors in found.items()
+        for path, errors in islice(found.items(), MAX_PROBLEMS)
     ]
-    hidden = len(sentences) - MAX_PROBLEMS
-    return sentences[:MAX_PROBLEMS] + ([f"and {hidden} more problems"] if hidden > 0 else [])
+    hidden = len(found) - MAX_PROBLEMS
+    return [*sentences, f"and {hidden} more problems"] if hidden > 0 else sentences
 
 
 def known_keys(model: type[BaseModel], path: Path, data: Any) -> list[str]:
     """Return the keys that the mapping at ``path`` may have; none where any key is allowed."""
-    schema = model.model_json_schema(by_alias=True)
+    schema = _schema(model)
     definitions = schema.get("$defs", {})
     nodes = list(_variants(schema, data, definitions))
     for part in path:
@@ -77,6 +79,11 @@ def known_keys(model: type[BaseModel], path: Path, data: Any) -> list[str]:
             for variant in _variants(child, data, definitions)
         ]
     return sorted({key for node in nodes for key in node.get("properties", {})})
+
+
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema(by_alias=True)
 
 
 def _variants(node: Any, data: Any, definitions: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -124,12 +131,15 @@ def _inside(location: tuple[str | int, ...], data: Any) -> Path:
 
 
 def _explained_deeper(found: dict[Path, list[Error]]) -> set[Path]:
-    """Find paths where only a union did not fit, and a path below says what exactly."""
+    """Find paths that are wrong only because something below is, which a path below says.
+
+    No member of a union fits, or a list counts as too short since its entry does not.
+    """
+    above = {path[:length] for path in found for length in range(len(path))}
     return {
         path
-        for path, errors in found.items()
-        if all(error["type"] in _TYPES for error in errors)
-        and any(len(other) > len(path) and other[: len(path)] == path for other in found)
+        for path in above & found.keys()
+        if all(error["type"] in _TYPES or error["type"] == "too_short" for error in found[path])
     }
 
 
@@ -137,14 +147,20 @@ def _explained_by_a_typo(
     found: dict[Path, list[Error]], model: type[BaseModel], data: Any
 ) -> set[Path]:
     """Find missing keys that an unknown key beside them was meant to be."""
+    missing = {path for path, errors in found.items() if errors[0]["type"] == "missing"}
+    incomplete = {path[:-1] for path in missing}
+    unknown = (
+        path
+        for path, errors in found.items()
+        if errors[0]["type"] == "extra_forbidden" and path[:-1] in incomplete
+    )
     meant = set()
-    for path, errors in found.items():
-        if errors[0]["type"] == "extra_forbidden":
-            hint = did_you_mean(str(path[-1]), known_keys(model, path[:-1], data))
-            close = re.match(r"Did you mean '(.+?)'\?", hint)
-            if close:
-                meant.add((*path[:-1], close.group(1)))
-    return {path for path in meant if path in found and found[path][0]["type"] == "missing"}
+    for path in islice(unknown, MAX_PROBLEMS):
+        hint = did_you_mean(str(path[-1]), known_keys(model, path[:-1], data))
+        close = re.match(r"Did you mean '(.+?)'\?", hint)
+        if close:
+            meant.add((*path[:-1], close.group(1)))
+    return meant & missing
 
 
 def _sentence(errors: list[Error], path: Path, model: type[BaseModel], data: Any) -> str:

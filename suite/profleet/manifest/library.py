@@ -226,6 +226,8 @@ def _files(folder: Path) -> Iterator[tuple[Kind, Path]]:
         for path in sorted((folder / kind).iterdir()):
             if path.suffix not in {".yaml", ".yml"} or path.name.startswith("."):
                 continue
+            if not path.is_file():
+                continue
             name, _, version = path.stem.partition("@")
             if path.suffix != ".yaml" or not NAME.match(name) or not SEMVER.match(version):
                 raise ManifestError(

@@ -150,7 +150,7 @@ def format_path(path: Path) -> str:
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif re.fullmatch(r"[A-Za-z0-9_-]+", part):
+        elif re.fullmatch(r"[A-Za-z0-9_-]{1,60}", part):
             text += f".{part}" if text else part
         else:
             text += f"[{shorten(part)}]"
