@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
@@ -14,6 +15,7 @@ from profleet.manifest.loading import load_document
 from profleet.manifest.lock import LockedPackage, expand_suite
 from profleet.manifest.plain_yaml import read_mapping
 from profleet.manifest.schema import DIALECT, document_schema
+from profleet.paths import data_dir
 
 pytestmark = pytest.mark.wheel
 
@@ -87,6 +89,15 @@ def test_package_ranges_hold_what_is_installed(entry):
         except PackageNotFoundError:
             continue
         assert installed.satisfies(wanted), (package, installed.version)
+
+
+@pytest.mark.parametrize("entry", FRAMEWORKS, ids=label)
+def test_the_runner_knows_every_option(entry, monkeypatch):
+    monkeypatch.syspath_prepend(str(data_dir("runners")))
+    runners = import_module("profleet_runner.frameworks")
+    document = load_document(entry.path)
+    assert isinstance(document, Framework)
+    assert set(document.options) <= runners.load(document.runner).OPTIONS
 
 
 def test_local_hardware_states_no_number_of_its_own():
