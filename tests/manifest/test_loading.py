@@ -235,6 +235,13 @@ def test_files_that_cannot_be_read(tmp_path):
         load_document(tmp_path / "a\0b.yaml")
 
 
+def test_a_large_file_is_refused_not_cut_short(tmp_path):
+    path = write(tmp_path, HARDWARE)
+    path.write_bytes(path.read_bytes() + b"#" * MAX_BYTES)
+    with pytest.raises(ManifestError, match="larger than 1024 KiB"):
+        load_document(path)
+
+
 def test_top_level_text_is_found_at_the_top_only():
     text = "a: {description: no}\nb: [description, no]\ndescription: >-\n  yes\n  sir\n"
     assert read_top_level_text(text, "description") == "yes sir"
