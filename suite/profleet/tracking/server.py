@@ -46,6 +46,10 @@ def database_of(store: Path) -> Path:
             "`profleet run`, send earlier results with `profleet log DIR`, or name another "
             "folder with --store."
         )
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start and start != b"SQLite format 3\0":
+        raise StoreError(f"{path} is not an SQLite database. Move it away and log again.")
     return path
 
 

@@ -224,6 +224,10 @@ REASONS = (
     (r"too many (\d{3}) error responses", r"it answered with HTTP \1"),
     (r"(?:failed with error code|status code:?|responses?:?) (\d{3})", r"it answered with HTTP \1"),
     (r"(\d{3}) (?:client|server) error", r"it answered with HTTP \1"),
+    (
+        r"response body was not in a valid json|JSONDecodeError|Expecting value",
+        "what came back is not what an MLflow server answers",
+    ),
     (r"readonly database|read-only", "it is read-only"),
     (r"database is locked", "another process keeps it locked"),
     (r"unable to open database file", "the file cannot be opened or created"),

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profleet.errors import StoreError
+from profleet.profile.metrics import Metric
+from profleet.profile.store import load_profile, load_result
+from profleet.tracking.record import Number, host_class, identity_of, numbers_of, record_of
+from profleet.tracking.sweep import sweep_record
+from support import make_profile_dir
+
+
+def metric(value: float, low: float | None = None, high: float | None = None) -> Metric:
+    return Metric(value=value, low=low, high=high, unit="ms", evidence="measured")
+
+
+def test_batch_size_becomes_the_step_and_bounds_metrics_of_their_own() -> None:
+    assert numbers_of({"latency_p50_ms/b4": metric(2.0, 1.5, 2.5)}) == [
+        Number("latency_p50_ms", 2.0, 4),
+        Number("latency_p50_ms_low", 1.5, 4),
+        Number("latency_p50_ms_high", 2.5, 4),
+    ]
+
+
+def test_other_conditions_stay_in_the_name() -> None:
+    numbers = numbers_of(
+        {
+            "latency_idle_p50_ms/b2/gap20": metric(1.0),
+            "latency_p99_ms/server": metric(2.0),
+            "cold_start_s": metric(3.0),
+        }
+    )
+    assert numbers == [
+        Number("latency_idle_p50_ms.gap20", 1.0, 2),
+        Number("latency_p99_ms.server", 2.0, 0),
+        Number("cold_start_s", 3.0, 0),
+    ]
+
+
+def test_what_is_not_finite_is_never_logged() -> None:
+    broken = Metric.model_construct(
+        value=float("inf"), low=float("nan"), high=1.0, unit="ms", evidence="measured"
+    )
+    assert numbers_of({"x_ms/b1": broken}) == [Number("x_ms_high", 1.0, 1)]
+
+
+def test_every_metric_of_a_profile_arrives_once_per_batch_size(result: Path) -> None:
+    numbers = record_of(result).numbers
+    assert len({(number.key, number.step) for number in numbers}) == len(numbers)
+    written = load_result(result).metrics
+    values = {(number.key, number.step): number.value for number in numbers}
+    assert values["throughput_rps", 8] == written["throughput_rps/b8"].value
+    assert values["latency_p50_ms_low", 1] == written["latency_p50_ms/b1"].low
+    bounded = sum((m.low is not None) + (m.high is not None) for m in written.values())
+    assert len(numbers) == len(written) + bounded
+
+
+@given(st.text(min_size=1, max_size=400), st.text(max_size=9000))
+def test_any_option_gives_a_parameter_that_mlflow_takes(name: str, value: str) -> None:
+    from profleet.tracking.record import _cut, _flat, _key, _plain
+
+    for key, leaf in _flat({"options": {name: value}}):
+        assert re.fullmatch(r"[\w. :/-]{1,250}", _key(key), re.ASCII)
+        assert len(_cut(_plain(leaf))) <= 6000
+
+
+def test_identity_of_the_stack_is_in_parameters_and_tags(result: Path) -> None:
+    record, profile = record_of(result), load_profile(result)
+    assert record.name == "squeezenet-onnxruntime-example-2c"
+    assert record.params["model.version"] == "1.0.0"
+    assert record.params["batch_sizes"] == "[1, 2, 4, 8]"
+    assert record.params["framework.threads.intra_op"] == "2"
+    assert record.params["packages.onnxruntime"] == "1.23.0"
+    assert record.params["measure.target_interval"] == "0.02"
+    assert record.params["hardware.cpu_model"] == "Example CPU"
+    assert "measure.cpus" not in record.params  # null: not asked for
+    assert record.tags["profleet.lock_sha256"] == profile.lock_sha256
+    assert record.tags["profleet.run_key"] == profile.run_key
+    assert record.tags["profleet.model"] == "squeezenet@1.0.0"
+    assert "profleet.sweep" not in record.tags
+    assert record.finished_ms - record.started_ms == 61_000
+    assert record.status == "FINISHED"
+
+
+def test_the_table_says_why_a_percentile_is_missing(tmp_path: Path) -> None:
+    folder = make_profile_dir(tmp_path / "few", samples=10, processes=2, unstable=(2,))
+    rows = {row["batch_size"]: row for row in record_of(folder).tables["tables/points.json"]}
+    assert rows[1]["latency_p99_ms"] == "insufficient samples: 20 of 662"
+    assert rows[1]["energy_j"].startswith("unavailable: ")
+    assert (rows[1]["status"], rows[2]["status"]) == ("steady", "unstable")
+    assert record_of(folder).tags["profleet.stability"] == "unstable"
+
+
+def test_a_scenario_brings_loadgens_summary(tmp_path: Path) -> None:
+    folder = make_profile_dir(tmp_path / "server", scenario="server", samples=40)
+    record = record_of(folder)
+    assert "VALID" in record.texts["scenario.txt"]
+    assert record.params["scenario.kind"] == "server"
+    assert "tables/points.json" not in record.tables
+    assert any(number.key == "latency_p50_ms.server" for number in record.numbers)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("failed", "FAILED"), ("unsupported", "FAILED"), ("interrupted", "KILLED")],
+)
+def test_a_job_without_a_profile_is_a_run_with_its_reason(
+    tmp_path: Path, status: str, expected: str
+) -> None:
+    record = record_of(make_profile_dir(tmp_path, status=status, reason="no luck", hint="Retry."))
+    assert record.status == expected
+    assert record.tags["profleet.status"] == status
+    assert record.tags["profleet.reason"] == "no luck"
+    assert record.tags["mlflow.note.content"] == "no luck Retry."
+    assert record.numbers == []
+    assert record.params["model.name"] == "squeezenet"
+
+
+def test_jobs_that_were_never_planned_are_told_apart(tmp_path: Path) -> None:
+    results = []
+    for reason in ("no such model", "no such framework"):
+        folder = make_profile_dir(tmp_path / reason, status="failed", reason=reason)
+        results.append(load_result(folder).model_copy(update={"run_id": "", "run_key": ""}))
+    first, second = (identity_of(result) for result in results)
+    assert first.startswith("unplanned-")
+    assert first != second
+    assert identity_of(results[0].model_copy(update={"hint": "x"})) == first
+
+
+def test_a_reused_result_reads_the_folder_that_holds_the_files(tmp_path: Path) -> None:
+    from profleet.profile.store import write_result
+
+    earlier = make_profile_dir(tmp_path / "earlier", samples=40, processes=2)
+    later = tmp_path / "later"
+    reused = load_result(earlier).model_copy(update={"reused_from": str(earlier)})
+    write_result(later, reused)
+    assert record_of(later).identity == record_of(earlier).identity
+    assert record_of(later).tables == record_of(earlier).tables
+
+
+def test_a_damaged_file_is_named(result: Path) -> None:
+    (result / "job.json").write_text("{", "utf-8")
+    with pytest.raises(StoreError, match=r"job\.json cannot be read"):
+        record_of(result)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "cores", "expected"),
+    [
+        ("Intel(R) Xeon(R) CPU @ 2.20GHz", 2, "xeon-2c"),
+        ("AMD EPYC 7B13 64-Core Processor", 64, "epyc-7b13-64c"),
+        (None, None, "local"),
+    ],
+)
+def test_host_class(cpu: str | None, cores: int | None, expected: str) -> None:
+    machine = {"cpu_model": {"value": cpu}, "physical_cores": {"value": cores}}
+    assert host_class(machine) == expected
+    assert host_class({"cpu_model": {"unavailable": "?"}}) == "local"
+
+
+def test_a_sweep_is_summed_up_by_model(sweep: Path) -> None:
+    record = sweep_record(sweep)
+    values = {number.key: number.value for number in record.numbers}
+    assert {key: value for key, value in values.items() if key.startswith("sweep_jobs")} == {
+        "sweep_jobs_finished": 3, "sweep_jobs_failed": 1, "sweep_jobs_unsupported": 1,
+    }  # fmt: skip
+    metrics = [load_result(sweep / str(number)).metrics for number in range(3)]
+    best = max(values.value for name, values in metrics[0].items() if name.startswith("throughput"))
+    assert values["sweep_best_throughput_rps.squeezenet"] == best
+    assert record.params["best_throughput_rps.squeezenet"] == "onnxruntime@1.0.0 b8"
+    assert values["sweep_best_latency_p50_ms.resnet50"] == metrics[2]["latency_p50_ms/b1"].value
+    assert record.name == "sweep-day-time"
+    assert record.status == "FAILED"
+    assert record.tags["profleet.status"] == "1 failed, 3 finished, 1 unsupported"
+    rows = record.tables["tables/jobs.json"]
+    assert [row["status"] for row in rows] == ["finished"] * 3 + ["failed", "unsupported"]
+    assert rows[3]["reason"] == "out of luck"
+    json.dumps(rows, allow_nan=False)
+
+
+def test_a_sweep_has_another_revision_when_a_job_changed(sweep: Path) -> None:
+    before = sweep_record(sweep).revision
+    assert sweep_record(sweep).revision == before
+    make_profile_dir(sweep / "3", sweep_id="day/time", samples=40, processes=2, seed=3)
+    assert sweep_record(sweep).revision != before
+
+
+def test_an_empty_sweep_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="holds no result"):
+        sweep_record(tmp_path)
