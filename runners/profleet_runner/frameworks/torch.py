@@ -235,7 +235,7 @@ class TorchSession:
         return f"CPU ({torch.backends.cpu.get_cpu_capability()})"
 
     def options(self) -> dict[str, Any]:
-        """Options in effect; ``tf32`` is read back from torch, and so is where it compiles."""
+        """Options in effect (``tf32`` read back from torch), and where compiled code is cached."""
         import torch
 
         compiles = bool(self._chosen.get("compile", False))
@@ -246,10 +246,8 @@ class TorchSession:
             and bool(torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32),
         }
         if compiles:
-            from torch._inductor.runtime.cache_dir_utils import cache_dir
-
             effective["compile_mode"] = self._chosen.get("compile_mode") or "default"
-            effective["compile_cache"] = str(cache_dir())
+            effective["compile_cache"] = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "default")
         return effective
 
     def _host_tensors(self, inputs: Tensors) -> list[Any]:

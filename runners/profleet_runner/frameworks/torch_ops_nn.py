@@ -108,6 +108,9 @@ def _conv_transpose(g: Lowering, op: Operation, x: Value, w: Value, b: Value | N
     group = op.get("group", 1)
     same = window.auto_pad.startswith("SAME")
     wanted = op.get("output_shape")
+    extents = [(k - 1) * d + 1 for k, d in zip(window.kernel, window.dilations, strict=True)]
+    if same and any(s > extent for s, extent in zip(window.strides, extents, strict=True)):
+        raise op.unsupported("automatic padding and strides beyond the kernel")
     if wanted or same:
         size = (
             wanted[-window.count :]
@@ -117,15 +120,7 @@ def _conv_transpose(g: Lowering, op: Operation, x: Value, w: Value, b: Value | N
                 for i in range(window.count)
             ]
         )
-        grown = [
-            max(e, s - (d * (k - 1) + 1))
-            for e, s, d, k in zip(
-                extra, window.strides, window.dilations, window.kernel, strict=True
-            )
-        ]
-        full = g.call(
-            convolve, x, w, b, window.strides, 0, grown if same else extra, group, window.dilations
-        )
+        full = g.call(convolve, x, w, b, window.strides, 0, extra, group, window.dilations)
         return g.call(runtime.crop, full, size, window.auto_pad == "SAME_UPPER")
     if window.even:
         return g.call(
@@ -235,13 +230,13 @@ def _layer_norm(
     g: Lowering, op: Operation, x: Value, scale: Value, bias: Value | None = None
 ) -> Any:
     axis, epsilon = op.get("axis", -1), op.get("epsilon", 1e-5)
-    rank, size = g.rank(x), g.shape(scale)
+    rank, size = g.rank(x), g.known_shape(scale)
     count = -axis if axis < 0 else (rank - axis if rank is not None else None)
-    whole = size is not None and len(size) == count and None not in size
-    plain = len(op.outputs) == 1 and whole and (bias is None or g.shape(bias) == size)
-    if plain and size is not None and (axis == -1 or g.shape(x) is not None):
-        known = (g.shape(x) or ())[-len(size) :]
-        if all(a is None or a == b for a, b in zip(known, size, strict=False)):
+    if size is not None and len(size) == count and len(op.outputs) == 1:
+        known = (g.shape(x) or ())[-count:] or (None,) * count
+        # A scale of size 1 may stand for any size of the input.
+        whole = all(a == b or (a is None and b != 1) for a, b in zip(known, size, strict=True))
+        if whole and (bias is None or g.known_shape(bias) == size):
             return g.call(functional.layer_norm, x, list(size), scale, bias, epsilon)
     found = g.call(runtime.layer_norm, x, scale, bias, axis, epsilon)
     return tuple(g.call(operator.getitem, found, i) for i in range(len(op.outputs)))
@@ -325,6 +320,8 @@ def _interpolate(
     if not isinstance(scales, list) or scales[:2] != [1, 1] or not 3 <= len(scales) <= 5:
         return g.call(runtime.resize, x, scales, sizes, mode, coordinates, rounding)
     factors = scales[2:]
+    if not all(float(factor * 64).is_integer() for factor in factors):
+        return g.call(runtime.resize, x, scales, sizes, mode, coordinates, rounding)
     whole = all(factor >= 1 and float(factor).is_integer() for factor in factors)
     floored = (coordinates, rounding) == ("asymmetric", "floor")
     centered = (coordinates, rounding) == ("half_pixel", "round_prefer_floor")

@@ -144,7 +144,7 @@ def resize(
             wanted, scale = sizes[axis], sizes[axis] / length
         else:
             assert scales is not None
-            wanted, scale = math.floor(length * scales[axis]), scales[axis]
+            wanted, scale = _scaled(length, scales[axis]), scales[axis]
         if wanted == length and scale == 1:
             continue
         place = _coordinates(wanted, length, scale, coordinates, x.device)
@@ -158,6 +158,13 @@ def resize(
         second = (first + 1).clamp(max=length - 1)
         x = torch.lerp(x.index_select(axis, first), x.index_select(axis, second), weight)
     return x
+
+
+def _scaled(length: int, scale: float) -> int:
+    """The whole part of a product rounded to single precision, as ONNX's scales are."""
+    product = length * scale
+    whole = round(product)
+    return whole if abs(product - whole) <= product * 2.0**-24 else math.floor(product)
 
 
 def _coordinates(wanted: int, length: int, scale: float, mode: str, device: torch.device) -> Tensor:
