@@ -137,10 +137,10 @@ def plan(settings: RunSettings, overridden: frozenset[str]) -> Iterator[Job]:
         _refuse_batches(stack, settings.batch_sizes)
         yield _job(stack, settings, settings.batch_sizes, machine)
         return
-    suite = library.resolve("suite", settings.suite).document
-    assert isinstance(suite, Suite)
+    found = library.resolve("suite", settings.suite)
+    suite = found.document
     settings = _with_suite(settings, suite, overridden)
-    for stack, own_sizes in expand_suite(library, suite):
+    for stack, own_sizes in expand_suite(library, suite, found.path.parent):
         wanted = settings.batch_sizes
         if own_sizes is not None and "batch_sizes" not in overridden:
             wanted = own_sizes
