@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from profleet_runner.host import ROOT, read_int, read_text
+from profleet_runner.protocol import Failure
 
 PR_SET_PDEATHSIG = 1
 OUT_OF_MEMORY_TEXTS = (
     "bad_alloc",
+    "bad allocation",
     "failed to allocate memory",
     "can't allocate memory",
     "cannot allocate memory",
@@ -64,6 +66,27 @@ def says_out_of_memory(text: str) -> bool:
     """Tell whether a message of a framework or of the C++ runtime is about memory."""
     lowered = text.lower()
     return any(known in lowered for known in OUT_OF_MEMORY_TEXTS)
+
+
+def out_of_memory(
+    limit_bytes: int | None, said: str, peak: int | str, what: str = "an allocation failed"
+) -> Failure:
+    """Say that memory ran out, at which limit, and how much was in use at most.
+
+    Args:
+        limit_bytes: the limit that holds, or None.
+        said: words of the framework, or nothing.
+        peak: most resident memory so far in bytes, or why it is unknown.
+        what: what happened.
+    """
+    limit = "" if limit_bytes is None else f" under the limit of {limit_bytes / 2**20:.0f} MiB"
+    used = f"; at most {peak / 2**20:.0f} MiB were resident" if isinstance(peak, int) else ""
+    words = " ".join(said.split())[:300]
+    return Failure(
+        "out_of_memory",
+        f"The memory ran out{limit}: {what}{used}." + (f" The framework: {words}" if words else ""),
+        "Use smaller batch sizes or a smaller model, or give the runner more memory.",
+    )
 
 
 def reset_peak_rss(root: Path = ROOT) -> str | None:

@@ -18,7 +18,7 @@ NOISY_STD = 0.10
 
 WINDOW = 20
 WINDOW_SECONDS = 0.05
-LARGEST_WINDOW = 400
+LARGEST_WINDOW = 20_000
 
 
 # -- warm-up -------------------------------------------------------------------------------------
@@ -38,10 +38,10 @@ def window_size(latency_s: float, max_seconds: float) -> int:
 def is_steady(older: Latencies, newer: Latencies) -> bool:
     """Tell whether two consecutive windows of equal length look like one distribution.
 
-    After pyperf's calibration of warm-ups (``_worker.py``): the first value of the older window
-    is no outlier of it, and mean, median absolute deviation and quartiles of the newer one are
-    close to those of the older. Windows under four values have no quartiles; there, the medians
-    may differ by 10 %.
+    After pyperf's calibration of warm-ups (``_worker.py``), with statistics that one preempted
+    request does not move: the older window does not begin with outliers, and mean (its outer 5 %
+    left out), median absolute deviation and quartiles of both are close. Windows of under four
+    values have no quartiles; there, the medians may differ by 10 %.
     """
     first, second = older.astype(np.float64), newer.astype(np.float64)
     median = float(np.median(second))
@@ -51,15 +51,21 @@ def is_steady(older: Latencies, newer: Latencies) -> bool:
         return abs(float(np.median(first)) - median) <= 0.10 * median
     quartiles_1, quartiles_2 = _quartiles(first), _quartiles(second)
     low, _, high = quartiles_1
-    reach = 1.5 * (high - low)
-    if not low - reach <= first[0] <= high + reach:
+    reach = max(1.5 * (high - low), 0.01 * median)
+    beginning = float(np.median(first[: max(1, min(5, len(first) // 4))]))
+    if not low - reach <= beginning <= high + reach:
         return False
-    mean_change = float(first.mean() / second.mean()) - 1
+    mean_change = _trimmed_mean(first) / _trimmed_mean(second) - 1
     if not -0.5 <= mean_change <= 0.10:
         return False
     if abs(_deviation(first) - _deviation(second)) > 0.10 * median:
         return False
     return bool((np.abs(quartiles_1 - quartiles_2) <= 0.05 * quartiles_2).all())
+
+
+def _trimmed_mean(values: npt.NDArray[np.float64]) -> float:
+    cut = len(values) // 20
+    return float(np.sort(values)[cut : len(values) - cut].mean())
 
 
 def _quartiles(values: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
@@ -102,6 +108,7 @@ def median_half_width(latencies: Latencies) -> float:
 class Enough:
     """The stop rule: minimum time and minimum count and interval, or the maximum, or a deadline.
 
+    At the maximum the minimum time counts no longer, only whether the interval is met.
     The interval is looked at again only when a tenth more samples have come, so that looking
     costs next to nothing however long a measurement takes.
     """
@@ -124,12 +131,13 @@ class Enough:
             left_s: time that is left of the budget.
         """
         count = sum(map(len, blocks))
-        due = count >= self._look_at or count >= self._max_samples
-        if seconds >= self._min_seconds and count >= self._min_samples and due:
+        full = count >= self._max_samples
+        minimal = seconds >= self._min_seconds and count >= self._min_samples
+        if full or (minimal and count >= self._look_at):
             self._look_at = count + count // 10
             if median_half_width(np.concatenate(blocks)) <= self._target:
                 return "interval"
-        if count >= self._max_samples:
+        if full:
             return "maximum"
         return "budget" if left_s <= 0 else None
 
