@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -20,6 +22,8 @@ import yaml
 
 from profleet.errors import ManifestError, ProfleetError
 from profleet.manifest.documents import Model
+from profleet.manifest.loading import parse_document
+from profleet.manifest.plain_yaml import read_mapping
 from profleet.model.artifact import build, default_cache, store
 from profleet.model.graph import parse
 from profleet.model.reference import reference_check
@@ -56,33 +60,30 @@ def _count(graph: onnx.GraphProto) -> int:
 def _size(one: onnx.TensorProto) -> int:
     if one.data_type not in FLOATS:
         return 0
-    size = 1
-    for length in one.dims:
-        size *= length
-    return size if size > 1 else 0
+    return math.prod(one.dims) if one.dims else 0
 
 
-def render(text: str, folder: Path) -> str:
+def render(text: str, path: Path) -> str:
     """Return the manifest ``text`` with its computed part anew; the artifact goes to the cache.
 
     Args:
         text: the manifest; what is below the marker may be missing or outdated.
-        folder: where a relative ``source.path`` starts.
+        path: its file, for messages; a relative ``source.path`` starts beside it.
 
     Raises:
         ProfleetError: the hand-written part is invalid, or the artifact cannot be made or executed.
     """
     head = text.partition(MARKER)[0].rstrip("\n") + "\n"
-    written = yaml.safe_load(text)
-    check = {**SETTINGS, **{k: v for k, v in written.get("check", {}).items() if k in SETTINGS}}
-    draft = _draft(head, check)
-    data = build(draft.source, folder, lambda line: print(f"  {line}", file=sys.stderr))
+    written = read_mapping(text.encode(), path.name).get("check", {})
+    settings = {name: written.get(name, default) for name, default in SETTINGS.items()}
+    draft = _draft(head, settings, path.name)
+    data = build(draft.source, path.parent, lambda line: print(f"  {line}", file=sys.stderr))
     artifact = {"format": "onnx", "sha256": sha256(data), "bytes": len(data)}
-    path = default_cache() / "artifacts" / f"{artifact['sha256']}.onnx"
-    store(data, path)
+    cached = default_cache() / "artifacts" / f"{artifact['sha256']}.onnx"
+    store(data, cached)
     parameters = parameter_count(parse(data))
     del data
-    made = reference_check(path, draft, draft.check.seed, draft.check.batch)
+    made = reference_check(cached, draft, draft.check.seed, draft.check.batch)
     if PARAMETERS.search(head):
         head = PARAMETERS.sub(
             f"  parameters: {{value: {parameters}, unit: parameters, evidence: measured, "
@@ -96,18 +97,22 @@ def render(text: str, folder: Path) -> str:
     return f"{head}\n{MARKER}\n{tail}"
 
 
-def _draft(head: str, check: dict[str, Any]) -> Model:
+def _draft(head: str, settings: dict[str, Any], where: str) -> Model:
     """Validate the hand-written part, with placeholders for the computed one."""
-    document = yaml.safe_load(head)
+    document = read_mapping(head.encode(), where)
+    if computed := sorted({"artifact", "check"} & document.keys()):
+        raise ManifestError(
+            f"{where}: '{computed[0]}' is computed. Remove it, or put this above it: {MARKER}"
+        )
     document.get("metadata", {}).pop("parameters", None)
     zero: dict[str, Any] = dict.fromkeys(("mean", "std", "abs_max"), 0.0)
     zero |= {"shape": (), "sha256": "0" * 64, "positions": (), "values": ()}
     document["artifact"] = {"format": "onnx", "sha256": "0" * 64, "bytes": 1}
-    document["check"] = {**check, "producer": "draft", "outputs": {"draft": zero}}
-    try:
-        return Model.model_validate(document, strict=False)
-    except ValueError as error:
-        raise ManifestError(f"the hand-written part is invalid: {error}") from None
+    document["check"] = {**settings, "producer": "draft", "outputs": {"draft": zero}}
+    draft = parse_document(json.dumps(document).encode(), where)
+    if not isinstance(draft, Model):
+        raise ManifestError(f"{where} is no model manifest, and only those have a computed part.")
+    return draft
 
 
 def _paths(names: list[str]) -> list[Path]:
@@ -134,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
         for path in _paths(options.names):
             print(path.name, file=sys.stderr)
             before = path.read_text("utf-8")
-            after = render(before, path.parent)
+            after = render(before, path)
             changed += after != before
             if options.check:
                 lines = (before.splitlines(), after.splitlines(), "now", "computed")

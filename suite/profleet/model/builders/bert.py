@@ -79,7 +79,9 @@ def _layer(net: Network, name: str, value: str, shape: Shape, mask: str) -> str:
     query, key, content = (
         linear(net, f"{name}.attention.{part}", value, square) for part in ("query", "key", "value")
     )
-    context = attention(net, f"{name}.attention", query, key, content, shape, mask)
+    context = attention(
+        net, f"{name}.attention", (query, key, content), shape, lambda s: net.add("Add", s, mask)
+    )
     context = linear(net, f"{name}.attention.output", context, square)
     value = layer_norm(net, f"{name}.attention.norm", net.add("Add", context, value), shape)
     inner = linear(net, f"{name}.inner", value, (shape.hidden, shape.inner))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from profleet.model.builders.transformer import (
@@ -14,7 +16,7 @@ from profleet.model.builders.transformer import (
 )
 from profleet.model.graph import BATCH, Network
 
-MASKED = -10000.0  # added to the score of a later token, as in the original code
+MASKED = -10000.0  # the score of a later token
 
 
 def gpt2(
@@ -46,10 +48,12 @@ def gpt2(
     value = net.add(
         "Add", net.add("Gather", words, ids, axis=0), net.add("Gather", places, where, axis=0)
     )
-    later = np.triu(np.full((tokens, tokens), MASKED), 1)[None, None]
-    mask = net.constant("causal_mask", later, np.float32)
+    visible = net.constant("visible", np.tri(tokens)[None, None], np.bool_)
+    masked = net.constant("masked", MASKED, np.float32)
     for layer in range(layers):
-        value = _block(net, f"h{layer}", value, shape, mask)
+        value = _block(
+            net, f"h{layer}", value, shape, lambda s: net.add("Where", visible, s, masked)
+        )
     value = layer_norm(net, "ln_f", value, shape)
     last = net.add("Gather", value, net.constant("last_position", tokens - 1), axis=1)
     logits = net.add("MatMul", last, net.add("Transpose", words, perm=[1, 0]))
@@ -57,13 +61,13 @@ def gpt2(
     return net
 
 
-def _block(net: Network, name: str, value: str, shape: Shape, mask: str) -> str:
+def _block(net: Network, name: str, value: str, shape: Shape, mask: Callable[[str], str]) -> str:
     """Append one decoder block, normalized before each branch."""
     hidden = shape.hidden
     normal = layer_norm(net, f"{name}.ln_1", value, shape)
     joint = linear(net, f"{name}.attn.c_attn", normal, (hidden, 3 * hidden))
     query, key, content = net.split(f"{name}.attn.qkv", joint, [hidden] * 3)
-    context = attention(net, f"{name}.attn", query, key, content, shape, mask)
+    context = attention(net, f"{name}.attn", (query, key, content), shape, mask)
     context = linear(net, f"{name}.attn.c_proj", context, (hidden, hidden))
     value = net.add("Add", value, context)
     inner = layer_norm(net, f"{name}.ln_2", value, shape)

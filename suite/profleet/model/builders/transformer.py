@@ -6,6 +6,7 @@ Tensors are [batch, tokens, hidden]; attention works on [batch, heads, tokens, h
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,16 +61,22 @@ def split_heads(net: Network, name: str, value: str, shape: Shape, order: list[i
 
 
 def attention(
-    net: Network, name: str, queries: str, keys: str, values: str, shape: Shape, mask: str | None
+    net: Network,
+    name: str,
+    projected: tuple[str, str, str],
+    shape: Shape,
+    mask: Callable[[str], str],
 ) -> str:
-    """Append softmax(Q K' / sqrt(d) + mask) V with merged heads; arguments are projections."""
+    """Append softmax(mask(Q K' / sqrt(d))) V with merged heads.
+
+    ``projected`` are queries, keys and values; ``mask`` appends what hides tokens to the scores.
+    """
+    queries, keys, values = projected
     query = split_heads(net, f"{name}.q", queries, shape, [0, 2, 1, 3])
     key = split_heads(net, f"{name}.k", keys, shape, [0, 2, 3, 1])
     value = split_heads(net, f"{name}.v", values, shape, [0, 2, 1, 3])
     root = net.constant(f"{name}.root", math.sqrt(shape.hidden // shape.heads), np.float32)
-    scores = net.add("Div", net.add("MatMul", query, key), root)
-    if mask is not None:
-        scores = net.add("Add", scores, mask)
+    scores = mask(net.add("Div", net.add("MatMul", query, key), root))
     context = net.add("MatMul", net.add("Softmax", scores, axis=-1), value)
     context = net.add("Transpose", context, perm=[0, 2, 1, 3])
     merged = net.constant(f"{name}.merge", [0, shape.tokens, shape.hidden])
