@@ -173,14 +173,18 @@ def _slice(
         along = [axis % rank if rank is not None else axis for axis in along]
         index = [slice(None)] * (max(along) + 1)
         for start, end, axis, step in zip(first, last, along, stride, strict=True):
-            index[axis] = slice(start, _open(end), None if step == 1 else step)
+            index[axis] = slice(_start(start), _end(end), None if step == 1 else step)
         return g.call(operator.getitem, x, tuple(index))
     return g.call(runtime.slices, x, first, last, along, stride)
 
 
-def _open(end: Any) -> Any:
+def _start(bound: Any) -> Any:
+    return max(min(bound, runtime.FAR), -runtime.FAR) if isinstance(bound, int) else bound
+
+
+def _end(bound: Any) -> Any:
     """Return None for the many spellings of "to the end"."""
-    return None if isinstance(end, int) and end >= 2**31 - 1 else end
+    return None if isinstance(bound, int) and bound >= 2**31 - 1 else _start(bound)
 
 
 @rule("Gather")

@@ -14,6 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+FAR = 2**62
+"""Farther than any dimension; torch warns about bounds at the edge of 64 bits."""
+
 
 def truncated_division(a: int, b: int) -> int:
     """Integer division that rounds toward zero, as ONNX and C do."""
@@ -87,7 +90,7 @@ def slices(
     turned = []
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if step > 0:
-            index[axis] = slice(start, end, step)
+            index[axis] = slice(max(min(start, FAR), -FAR), max(min(end, FAR), -FAR), step)
             continue
         size = x.shape[axis]
         first, last, _ = slice(start, end, step).indices(size)
@@ -168,10 +171,11 @@ def arange(start: Any, limit: Any, step: Any, dtype: torch.dtype, device: torch.
 
 
 def pad_by_index(x: Tensor, pads: Sequence[int], axes: Sequence[int], mode: str) -> Tensor:
-    """Pad by ``reflect``, ``edge`` or ``wrap`` along any axes; negative pads crop."""
+    """Pad by ``reflect``, ``edge`` or ``wrap`` along any axes; negative pads crop first."""
     for axis, before, after in zip(axes, pads, pads[len(axes) :], strict=False):
-        size = x.shape[axis]
-        index = torch.arange(-before, size + after, device=x.device)
+        size = x.shape[axis] + min(before, 0) + min(after, 0)
+        x = x.narrow(axis, max(-before, 0), size)
+        index = torch.arange(-max(before, 0), size + max(after, 0), device=x.device)
         if mode == "edge":
             index = index.clamp(0, size - 1)
         elif mode == "wrap" or size == 1:
