@@ -23,6 +23,7 @@ OUT_OF_MEMORY_TEXTS = (
     "out of memory",
     "cuda_error_out_of_memory",
     "memoryerror",
+    "failed to map segment",
     "unable to allocate",
     "bfcarena::allocaterawinternal",
 )
@@ -75,7 +76,7 @@ def out_of_memory(
 
     Args:
         limit_bytes: the limit that holds, or None.
-        said: words of the framework, or nothing.
+        said: the message of what failed, or nothing.
         peak: most resident memory so far in bytes, or why it is unknown.
         what: what happened.
     """
@@ -84,7 +85,8 @@ def out_of_memory(
     words = " ".join(said.split())[:300]
     return Failure(
         "out_of_memory",
-        f"The memory ran out{limit}: {what}{used}." + (f" The framework: {words}" if words else ""),
+        f"The memory ran out{limit}: {what}{used}."
+        + (f" The message was: {words}" if words else ""),
         "Use smaller batch sizes or a smaller model, or give the runner more memory.",
     )
 

@@ -124,7 +124,7 @@ class Worker:
         with self.framework_errors("asking for support"):
             reason = framework.unsupported(options)
         if reason:
-            raise Failure("unsupported", f"{reason[0].upper()}{reason[1:]}.")
+            raise Failure("unsupported", reason.rstrip(".") + ".")
 
         artifact, load_s = read_artifact(job.artifact, verify=self.number == 0)
         began = time.perf_counter()
@@ -181,7 +181,7 @@ class Worker:
         try:
             framework = frameworks.load(asked.runner)
         except Unsupported as error:
-            raise Failure("unsupported", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+            raise Failure("unsupported", f"{error}.") from None
         unknown = sorted(set(options.options) - framework.OPTIONS)
         if unknown:
             raise Failure(
@@ -221,18 +221,17 @@ class Worker:
         except (Failure, MemoryError):
             raise
         except Unsupported as error:
-            text = str(error)
-            raise Failure("unsupported", f"{text[:1].upper()}{text[1:]}.") from error
-        except ImportError as error:
-            raise Failure(
-                "unsupported",
-                f"{self.job.framework.name} cannot be imported: {error}.",
-                f"Install {', '.join(self.job.framework.packages)} for {sys.executable}.",
-            ) from error
+            raise Failure("unsupported", f"{error}".rstrip(".") + ".") from error
         except Exception as error:
             said = " ".join(f"{type(error).__name__}: {error}".split())
             if says_out_of_memory(said):
                 raise out_of_memory(self.job.memory_limit_bytes, said, peak_rss()) from error
+            if isinstance(error, ImportError):
+                raise Failure(
+                    "unsupported",
+                    f"{self.job.framework.name} cannot be imported: {error}.",
+                    f"Install {', '.join(self.job.framework.packages)} for {sys.executable}.",
+                ) from error
             raise Failure(
                 "framework",
                 f"{self.job.framework.name} failed while {doing}: {said[:600]}",
@@ -267,8 +266,8 @@ def read_artifact(artifact: Artifact, *, verify: bool) -> tuple[bytes, float]:
     if digest != artifact.sha256:
         raise Failure(
             "artifact",
-            f"The artifact {artifact.path} has the sha256 digest {digest}, the job says "
-            f"{artifact.sha256}.",
+            f"The artifact {artifact.path} has the sha256 digest {digest[:12]}..., the "
+            f"job says {artifact.sha256[:12]}....",
             "Fetch or build it again.",
         )
     return content, load_s
