@@ -25,6 +25,7 @@ PROFLEET = [sys.executable, "-c", "import sys; from profleet.cli import main; sy
 # -- log -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("sqlite")
 def test_every_result_below_a_folder_is_logged_once(
     sweep: Path, result: Path, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -39,6 +40,7 @@ def test_every_result_below_a_folder_is_logged_once(
     assert all(": already logged as " in line for line in capsys.readouterr().out.splitlines())
 
 
+@pytest.mark.usefixtures("sqlite")
 def test_one_job_of_a_sweep_does_not_bring_the_summary(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -46,6 +48,7 @@ def test_one_job_of_a_sweep_does_not_bring_the_summary(
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
+@pytest.mark.usefixtures("sqlite")
 def test_a_damaged_result_does_not_stop_the_others(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,6 +81,7 @@ def test_an_absent_server_is_tried_once(sweep: Path, capsys: pytest.CaptureFixtu
     assert told.err.endswith("5 more were not tried.\n")
 
 
+@pytest.mark.usefixtures("sqlite")
 def test_a_read_only_result_is_logged(
     result: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

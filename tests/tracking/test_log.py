@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def test_a_run_holds_everything(
 ) -> None:
     assert sqlite.uri is not None
     monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite.uri)  # where load_table looks
+    shutil.rmtree(result / "plots")  # then they are drawn
     (result / "loadgen").mkdir()
     (result / "loadgen" / "summary.txt").write_text("VALID", "utf-8")
     (result / "loadgen" / "empty.txt").touch()
