@@ -15,7 +15,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -28,7 +28,14 @@ from profleet.execute.plan import Job, plan
 from profleet.execute.progress import Progress
 from profleet.execute.settings import RunSettings, TrackingSettings, parse, tracking_of
 from profleet.paths import data_dir
-from profleet.profile.store import Result, find_results, load_result, set_tracking
+from profleet.profile.store import (
+    Result,
+    find_results,
+    load_profile,
+    load_result,
+    load_samples,
+    set_tracking,
+)
 
 PARALLEL_LAUNCHERS = ("joblib", "submitit", "ray")
 
@@ -40,6 +47,7 @@ class Session:
     tracking: TrackingSettings | None = None
     allow_unsupported = False
     interrupted = False
+    mistake: ProfleetError | None = None
 
 
 class Watch(Callback):  # type: ignore[misc]  # hydra is not typed
@@ -64,13 +72,15 @@ class Watch(Callback):  # type: ignore[misc]  # hydra is not typed
 def main(arguments: Sequence[str]) -> int:
     """Run the application with the arguments after ``profleet run``; return the exit code."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of Hydra's own printing
-    sys.argv = [sys.argv[0], *arguments]
+    sys.argv = [sys.argv[0], *_options_first(arguments)]
     signal.signal(signal.SIGTERM, _terminate)
     application = hydra.main(
         config_path=str(data_dir("conf")), config_name="run", version_base="1.3"
     )(_task)
     try:
         application()
+        if Session.mistake is not None:
+            raise Session.mistake
     except KeyboardInterrupt:
         Session.interrupted = True
     except (HydraException, OmegaConfBaseException) as error:
@@ -87,25 +97,29 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _task(config: DictConfig) -> None:
-    """Execute every job of one composed configuration (one stack, or a whole suite)."""
+    """Execute one composed configuration; a mistake fails this job, not the sweep around it."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     multirun = hydra_config.mode == RunMode.MULTIRUN
-    sweep_root = Path(hydra_config.sweep.dir).absolute() if multirun else folder
-    overridden = frozenset(
-        key for key in (_override_key(item) for item in hydra_config.overrides.task)
-    )
     try:
-        settings = parse(config)
-        _check_store(settings.store)
-        jobs = list(plan(settings, overridden))
+        _execute_all(config, folder, Path(hydra_config.sweep.dir) if multirun else None)
     except ProfleetError as error:
-        if not multirun:
-            raise
-        _record_unplanned(config, folder, sweep_root, error)
-        return
-    is_sweep = multirun or settings.suite is not None
-    sweep_id = _sweep_id(sweep_root, settings.store) if is_sweep else None
+        if multirun:
+            with suppress(StoreError):
+                _record_mistake(config, folder, error)
+            _say(str(error))
+        else:
+            Session.mistake = error  # raised in main, past what Hydra prints of exceptions
+
+
+def _execute_all(config: DictConfig, folder: Path, sweep: Path | None) -> None:
+    """Execute every job of a configuration: one stack, or a whole suite."""
+    overrides = HydraConfig.get().overrides.task
+    settings = parse(config)
+    _check_store(settings.store)
+    jobs = list(plan(settings, frozenset(map(_override_key, overrides))))
+    is_sweep = sweep is not None or settings.suite is not None
+    sweep_id = _sweep_id(sweep or folder, settings.store) if is_sweep else None
     for number, job in enumerate(jobs):
         place = folder if settings.suite is None else folder / f"{number:02d}-{_slug(job)}"
         _execute(job, place, sweep_id, f"[{number + 1}/{len(jobs)}] " if len(jobs) > 1 else "")
@@ -119,9 +133,18 @@ def _execute(job: Job, folder: Path, sweep_id: str | None, counter: str) -> None
         return
     with Progress(f"{counter}{job.title}", settings.measure.budget_seconds) as progress:
         result = execute_job(job, folder, sweep_id, progress)
-    if result.status != "finished":
-        _say(f"{counter}{job.title}: {result.status}: {result.reason}. {result.hint or ''}".strip())
+    if result.status == "finished":
+        _plot(folder)
+    else:
+        _say(f"{counter}{job.title}: {result.status}: {result.reason} {result.hint or ''}".strip())
     _track(folder, settings.tracking)
+
+
+def _plot(folder: Path) -> None:
+    from profleet.report.plots import write_plots
+
+    with suppress(OSError):  # a picture is not worth a failed job
+        write_plots(load_profile(folder), load_samples(folder), folder / "plots")
 
 
 def _track(folder: Path, tracking: TrackingSettings) -> None:
@@ -169,14 +192,9 @@ def _report() -> int:
 
 
 def _show(root: Path, results: list[tuple[Path, Result]]) -> None:
-    from profleet.profile.store import load_profile, load_samples
-    from profleet.report.plots import write_comparison, write_plots
+    from profleet.report.plots import write_comparison
     from profleet.report.tables import print_jobs, print_profile
 
-    for folder, result in results:
-        if result.status == "finished" and result.reused_from is None:
-            with suppress(OSError):
-                write_plots(load_profile(folder), load_samples(folder), folder / "plots")
     if len(results) == 1 and results[0][1].status == "finished":
         folder, result = results[0]
         print_profile(load_profile(Path(result.reused_from or folder)))
@@ -193,28 +211,27 @@ def _show(root: Path, results: list[tuple[Path, Result]]) -> None:
     _say(f"Results: {root}")
 
 
-def _record_unplanned(
-    config: DictConfig, folder: Path, sweep_root: Path, error: ProfleetError
-) -> None:
-    """A job of a sweep that could not even be planned is a failed job with a reason."""
+def _record_mistake(config: DictConfig, folder: Path, error: ProfleetError) -> None:
+    """A job of a sweep that could not be planned or written is a failed job with a reason."""
     from profleet.execute.collect import Failure, Ticket, finish, now
     from profleet.profile.schema import StackRef
 
-    names = (str(config.get(key)) for key in ("model", "framework", "hardware"))
-    model, framework, hardware = names
+    model, framework, hardware = (
+        str(config.get(key)) for key in ("model", "framework", "hardware")
+    )
     ticket = Ticket(
         run_id="", run_key="", lock_sha256="", executor="", timeout_seconds=0.0,
         stack=StackRef(model=model, framework=framework, hardware=hardware),
-        sweep_id=sweep_root.name, suite=config.get("suite"), started_at=now(),
+        sweep_id=None, suite=config.get("suite"), started_at=now(),
     )  # fmt: skip
     finish(folder, ticket, Failure("configuration", str(error), None))
-    _say(str(error))
 
 
 def _note(config: DictConfig, root: Path) -> None:
     Session.root = root.absolute()
-    Session.tracking = tracking_of(config)
     Session.allow_unsupported = bool(config.get("allow_unsupported"))
+    with suppress(ConfigError):  # the job says it
+        Session.tracking = tracking_of(config)
 
 
 def _check_store(store: Path) -> None:
@@ -228,6 +245,12 @@ def _sweep_id(root: Path, store: Path) -> str:
         return "/".join(root.absolute().relative_to(store).parts[1:])
     except ValueError:
         return root.name
+
+
+def _options_first(words: Sequence[str]) -> list[str]:
+    """Hydra's parser takes overrides in one group only; users put options anywhere."""
+    override = re.compile(r"(\+{0,2}[\w./@:-]+=|~[\w./@:])")
+    return sorted(words, key=lambda word: bool(override.match(word)) and not word.startswith("-"))
 
 
 def _override_key(item: str) -> str:
@@ -246,6 +269,14 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 def _hydra_sentence(error: Exception) -> str:
     """Turn Hydra's report into one sentence, with the nearest key where one was misspelled."""
+    if isinstance(error, OverrideParseException):
+        return (
+            f"Cannot read '{error.override}': {str(error).splitlines()[0]}. Close every bracket, "
+            "and quote values that hold commas, spaces or brackets."
+        )
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"Unknown option '{name}' of '{group}'. {did_you_mean(name, error.options)}"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     unknown = re.search(r"Key '([^']+)' is not in struct", f"{error}\n{cause}")

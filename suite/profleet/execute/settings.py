@@ -185,9 +185,11 @@ def tracking_of(config: DictConfig) -> TrackingSettings:
 def _plain(config: DictConfig) -> dict[str, Any]:
     """Resolve everything but Hydra's own part, with the store as an absolute path."""
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    if missing := sorted(OmegaConf.missing_keys(own)):
+        raise ConfigError(f"{missing[0]} has no default: say {missing[0]}=VALUE.")
     try:
         OmegaConf.update(own, "store", str(Path(own.store).expanduser().absolute()))
-        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+        plain = OmegaConf.to_container(own, resolve=True)
     except OmegaConfBaseException as error:
         message = str(error).splitlines()[0]
         raise ConfigError(f"The configuration cannot be resolved: {message}.") from None

@@ -37,6 +37,9 @@ __all__ = ["Samples", "Summary", "summarize"]
 UNSTEADY_STD = 0.10
 """pyperf's threshold: a standard deviation of this share of the mean deserves a warning."""
 
+MOST_REASONS = 2
+"""A warning gives this many of a point's reasons; all of them stay in the profile."""
+
 
 class Summary(NamedTuple):
     """Statistics of one measurement and what to know before trusting them."""
@@ -213,7 +216,9 @@ def _about_points(points: list[Point], summaries: dict[int, PointSummary]) -> It
 
 def _point_warnings(point: Point, summary: PointSummary | None) -> Iterator[str]:
     if point.status == "unstable":
-        why = " ".join(point.reasons) or "The runner gave no reason."
+        why = " ".join(point.reasons[:MOST_REASONS]) or "The runner gave no reason."
+        more = len(point.reasons) - MOST_REASONS
+        why += f" (And {more} more, in profile.json.)" if more > 0 else ""
         yield f"unstable, another run may give other numbers. {why}"
     if summary is None:
         yield "no steady samples, so nothing is stated."
