@@ -147,6 +147,33 @@ def test_shape_arithmetic_becomes_plain_integers() -> None:
     assert "torch.tensor(" not in code
 
 
+def test_ranks_survive_what_shape_inference_does_not_follow() -> None:
+    """A reshape to a computed shape: its rank is the length of the shape, later nodes need it."""
+    weights = {
+        "first": np.array([0]), "one": np.array([1]), "minus": np.array([-1]), "two": np.array([2]),
+    }  # fmt: skip
+    nodes = [
+        node("Shape", ["x"], ["shape"]),
+        node("Cast", ["shape"], ["narrow"], to=TensorProto.INT32),
+        node("Slice", ["narrow", "first", "one"], ["batch32"]),
+        node("Cast", ["batch32"], ["batch"], to=TensorProto.INT64),
+        node("Concat", ["batch", "two", "minus"], ["target"], axis=0),
+        node("Reshape", ["x", "target"], ["halves"]),
+        node("Transpose", ["halves"], ["turned"]),
+        node("Shape", ["turned"], ["shape2"]),
+        node("Expand", ["minus32", "shape2"], ["wide"]),
+        node("Shape", ["wide"], ["shape3"]),
+        node("ConstantOfShape", ["shape3"], ["zeros"]),
+        node("Add", ["turned", "zeros"], ["sum"]),
+        node("ReduceMax", ["sum"], ["y"]),
+    ]
+    inputs = {"x": normal(3, 4)}
+    weights["minus32"] = np.array([-1], np.int32)
+    artifact = graph(nodes, inputs, ["y", "sum"], weights, shapes={"x": ["n", "m"]})
+    assert "tolist" not in import_graph(artifact).module.code
+    assert_same(by_torch(artifact, inputs), by_onnxruntime(artifact, inputs))
+
+
 @pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "densenet121", "inception_v1"])
 def test_a_published_graph(name: str) -> None:
     model = with_random_weights(onnx.load(LIGHT / f"light_{name}.onnx"))

@@ -280,6 +280,8 @@ def _compiled(module: Any, mode: str | None) -> Any:
     for limit in ("recompile_limit", "cache_size_limit"):  # renamed in torch 2.7
         if hasattr(_dynamo.config, limit):
             setattr(_dynamo.config, limit, _COMPILATIONS)
+    if hasattr(_dynamo.config, "fail_on_recompile_limit_hit"):
+        _dynamo.config.fail_on_recompile_limit_hit = True
     return torch.compile(module, mode=mode or "default", dynamic=False)
 
 

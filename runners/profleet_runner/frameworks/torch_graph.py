@@ -23,7 +23,7 @@ from profleet_runner.frameworks import (
     torch_ops_shape,
 )
 from profleet_runner.frameworks.torch_lowering import Lowering, Operation, Value
-from profleet_runner.frameworks.torch_model import OnnxModel, TensorType, read_model
+from profleet_runner.frameworks.torch_model import OnnxModel, TensorType, infer_types, read_model
 
 RULES = {**torch_ops.RULES, **torch_ops_nn.RULES, **torch_ops_shape.RULES}
 
@@ -52,11 +52,11 @@ def import_graph(artifact: bytes, device: str = "cpu") -> ImportedGraph:
     model = read_model(artifact)
     _check_operators(model.nodes)
     target = torch.device(device)
-    lowering = Lowering(model.types, target)
+    lowering = Lowering(target)
     values: dict[str, Value] = {
         name: lowering.named(name, tensor) for name, tensor in model.weights.items()
     }
-    values.update({name: lowering.placeholder(name) for name in model.inputs})
+    values.update({name: lowering.placeholder(name, t) for name, t in model.inputs.items()})
     _lower_nodes(lowering, model, values)
     lowering.output([values[name] for name in model.outputs])
     lowering.graph.eliminate_dead_code()
@@ -66,7 +66,7 @@ def import_graph(artifact: bytes, device: str = "cpu") -> ImportedGraph:
         module=module.eval().to(target),
         inputs=tuple(model.inputs),
         outputs=tuple(model.outputs),
-        types={name: model.types[name] for name in model.inputs},
+        types=model.inputs,
     )
 
 
@@ -106,9 +106,24 @@ def _lower_nodes(lowering: Lowering, model: OnnxModel, values: dict[str, Value])
         except (TypeError, ValueError, RuntimeError, LookupError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise operation.unsupported(f"these inputs or attributes ({reason})") from error
-        for name, value in zip(outputs, _as_tuple(result), strict=False):
-            if name:
-                values[name] = lowering.named(name, value)
+        produced = dict(zip(outputs, _as_tuple(result), strict=False))
+        values.update({n: lowering.named(n, value) for n, value in produced.items() if n})
+        _learn_types(lowering, model, node, values)
+
+
+def _learn_types(lowering: Lowering, model: OnnxModel, node: Any, values: dict[str, Value]) -> None:
+    """Infer what is known of the run-time outputs of a node."""
+    waiting = [name for name in node.output if isinstance(values.get(name), fx.Node)]
+    if not waiting:
+        return
+    inputs = {}
+    for name in filter(None, node.input):
+        value = values[name]
+        inputs[name] = value if isinstance(value, torch.Tensor) else lowering.type(value)
+    types = infer_types(node, model.opset, inputs)
+    for name in waiting:
+        if name in types:
+            lowering.learn(values[name], types[name])
 
 
 def _as_tuple(result: Any) -> tuple[Any, ...]:

@@ -84,32 +84,39 @@ def rule(*kinds: str) -> Callable[[Rule], Rule]:
 class Lowering:
     """A ``torch.fx`` graph in the making."""
 
-    def __init__(self, types: dict[str, TensorType], device: torch.device) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.graph = fx.Graph()
         self.root = torch.nn.Module()
         self.device = device
-        self._types = types
-        self._node_types: dict[fx.Node, TensorType] = {}
+        self._types: dict[fx.Node, TensorType] = {}
         self._names: dict[int, str] = {}
         self._constants: dict[int, tuple[torch.Tensor, fx.Node]] = {}
 
     # Making values
 
-    def placeholder(self, name: str) -> fx.Node:
+    def placeholder(self, name: str, known: TensorType) -> fx.Node:
         """Add an input of the graph."""
         node = self.graph.placeholder(_identifier(name))
-        self.named(name, node)
+        self._types[node] = known
         return node
 
     def named(self, name: str, value: Value) -> Value:
-        """Tie a value to its ONNX name: its inferred type, or the name of its attribute."""
+        """Name a constant after its ONNX value; ``Dims`` without nodes become a constant."""
         if isinstance(value, Dims) and value.known:
             value = torch.tensor(value.cells.tolist(), dtype=value.dtype)
-        if isinstance(value, fx.Node):
-            if name in self._types:
-                self._node_types.setdefault(value, self._types[name])
-        elif isinstance(value, torch.Tensor):
+        if isinstance(value, torch.Tensor):
             self._names.setdefault(id(value), name)
+        return value
+
+    def learn(self, value: Any, known: TensorType) -> Any:
+        """Add to what is known of a node's type; return the node."""
+        if not isinstance(value, fx.Node):
+            return value
+        before = self._types.get(value, TensorType(None, None))
+        shape = known.shape if before.shape is None else before.shape
+        if shape is not None and known.shape is not None and len(shape) == len(known.shape):
+            shape = tuple(b if a is None else a for a, b in zip(shape, known.shape, strict=True))
+        self._types[value] = TensorType(before.dtype or known.dtype, shape)
         return value
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -130,21 +137,21 @@ class Lowering:
 
     # Asking about values
 
+    def type(self, value: Value) -> TensorType:
+        """Return what is known of a value before the run."""
+        if isinstance(value, torch.Tensor):
+            return TensorType(value.dtype, tuple(value.shape))
+        if isinstance(value, Dims):
+            return TensorType(value.dtype, value.cells.shape)
+        return self._types.get(value, TensorType(None, None))
+
     def dtype(self, value: Value) -> torch.dtype | None:
         """Data type of a value, if known."""
-        if isinstance(value, torch.Tensor | Dims):
-            return value.dtype
-        known = self._node_types.get(value)
-        return known.dtype if known else None
+        return self.type(value).dtype
 
     def shape(self, value: Value) -> tuple[int | None, ...] | None:
         """Shape of a value with None for each unknown dimension; None if the rank is unknown."""
-        if isinstance(value, torch.Tensor):
-            return tuple(value.shape)
-        if isinstance(value, Dims):
-            return value.cells.shape
-        known = self._node_types.get(value)
-        return known.shape if known else None
+        return self.type(value).shape
 
     def known_shape(self, value: Value) -> tuple[int, ...] | None:
         """Shape of a value if every dimension is known, else None."""

@@ -17,13 +17,13 @@ import numpy as np
 import onnx
 import torch
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no stubs
-from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference
+from onnx import TensorProto, defs, helper, inliner, numpy_helper, shape_inference
 
 from profleet_runner.frameworks import Unsupported
 
 _MODEL_GRAPH, _GRAPH_INITIALIZER, _GRAPH_SPARSE, _TENSOR_RAW = 7, 5, 15, 9
-_SMALL = 1024
-"""Weights up to this many elements take part in type inference: they may be shapes."""
+_SMALL = 64
+"""Constants up to this many elements take part in type inference: they may be shapes."""
 
 DTYPES: dict[int, torch.dtype] = {
     TensorProto.FLOAT: torch.float32,
@@ -41,6 +41,8 @@ DTYPES: dict[int, torch.dtype] = {
     TensorProto.BFLOAT16: torch.bfloat16,
 }
 
+_ELEMENTS = {dtype: element for element, dtype in DTYPES.items()}
+
 
 @dataclass(frozen=True)
 class TensorType:
@@ -52,13 +54,12 @@ class TensorType:
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """An ONNX model taken apart: nodes in topological order, weights as tensors, inferred types."""
+    """An ONNX model taken apart: nodes in topological order, weights as tensors."""
 
     nodes: list[Any]
-    inputs: list[str]
+    inputs: dict[str, TensorType]
     outputs: list[str]
     weights: dict[str, torch.Tensor]
-    types: dict[str, TensorType]
     opset: int
 
 
@@ -80,18 +81,12 @@ def read_model(artifact: bytes) -> OnnxModel:
         raise Unsupported(
             f"opset {opset} is not covered by the torch runner; it covers 7 and later"
         )
-    weights: dict[str, torch.Tensor] = {}
-    small: list[Any] = []
-    for proto, raw in tensors:
-        weights[proto.name] = to_tensor(proto, raw)
-        if weights[proto.name].numel() <= _SMALL:
-            small.append(numpy_helper.from_array(_as_numpy(weights[proto.name]), proto.name))
+    weights = {proto.name: to_tensor(proto, raw) for proto, raw in tensors}
     return OnnxModel(
         nodes=list(model.graph.node),
-        inputs=[i.name for i in model.graph.input if i.name not in weights],
+        inputs={i.name: _type(i.type) for i in model.graph.input if i.name not in weights},
         outputs=[o.name for o in model.graph.output],
         weights=weights,
-        types=_infer_types(model, weights, small),
         opset=opset,
     )
 
@@ -178,47 +173,36 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
             return value, position
 
 
-def _infer_types(
-    model: Any, weights: dict[str, torch.Tensor], small: list[Any]
+def infer_types(
+    node: Any, opset: int, inputs: dict[str, TensorType | torch.Tensor]
 ) -> dict[str, TensorType]:
-    """Infer ranks, known dimensions and data types from the declared inputs.
+    """Infer the types of a node's outputs from what is known of its inputs.
 
-    Shapes stored for intermediate values are not believed: exporters leave stale ones behind.
+    Shapes stored in the model for intermediate values are not believed: exporters leave stale ones
+    behind. A type that cannot be inferred is left out.
     """
-    elements = {dtype: element for element, dtype in DTYPES.items()}
-    skeleton = helper.make_model(
-        helper.make_graph(list(model.graph.node), "skeleton", [], [], initializer=small),
-        opset_imports=list(model.opset_import),
-    )
-    for declared in model.graph.input:
-        if declared.name not in weights:
-            value = skeleton.graph.input.add()
-            value.CopyFrom(declared)
-            for dim in value.type.tensor_type.shape.dim:
-                if dim.HasField("dim_value") and dim.dim_value <= 0:
-                    dim.Clear()
-    given = {proto.name for proto in small}
-    for name, tensor in weights.items():
-        if name not in given:
-            value = helper.make_tensor_value_info(name, elements[tensor.dtype], list(tensor.shape))
-            skeleton.graph.input.append(value)
+    types, data = {}, {}
+    for name, known in inputs.items():
+        shape = None if known.shape is None else list(known.shape)
+        types[name] = helper.make_tensor_type_proto(_ELEMENTS.get(known.dtype, 0), shape)
+        if isinstance(known, torch.Tensor) and known.numel() <= _SMALL:
+            array = (known.float() if known.dtype == torch.bfloat16 else known).numpy()
+            data[name] = numpy_helper.from_array(array, name)
     try:
-        graph = shape_inference.infer_shapes(skeleton, data_prop=True).graph
-    except shape_inference.InferenceError:
-        graph = skeleton.graph
-    return {value.name: _type(value) for value in (*graph.input, *graph.value_info)}
+        schema = defs.get_schema(node.op_type, opset, "")
+        found = shape_inference.infer_node_outputs(schema, node, types, data)
+    except (defs.SchemaError, shape_inference.InferenceError):
+        return {}
+    return {name: _type(proto) for name, proto in found.items()}
 
 
-def _type(value: Any) -> TensorType:
-    tensor = value.type.tensor_type
+def _type(proto: Any) -> TensorType:
+    tensor = proto.tensor_type
     shape = None
     if tensor.HasField("shape"):
-        shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+        # Some exporters write 0 or -1 for a dimension that is not known.
+        shape = tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim)
     return TensorType(DTYPES.get(tensor.elem_type), shape)
 
 
-def _as_numpy(tensor: torch.Tensor) -> Any:
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-__all__ = ["DTYPES", "OnnxModel", "TensorType", "read_model", "to_tensor"]
+__all__ = ["DTYPES", "OnnxModel", "TensorType", "infer_types", "read_model", "to_tensor"]

@@ -20,7 +20,7 @@ from profleet_runner.frameworks.torch_lowering import (
     Value,
     rule,
 )
-from profleet_runner.frameworks.torch_model import DTYPES, to_tensor
+from profleet_runner.frameworks.torch_model import DTYPES, TensorType, to_tensor
 
 
 @rule("Constant")
@@ -37,7 +37,15 @@ def _constant(g: Lowering, op: Operation) -> Any:
 @rule("ConstantOfShape")
 def _constant_of_shape(g: Lowering, op: Operation, shape: Value) -> Any:
     fill = to_tensor(op.get("value")) if "value" in op.attributes else torch.zeros(1)
-    return g.create(torch.full, g.numbers(shape), fill.item(), dtype=fill.dtype)
+    target = g.numbers(shape)
+    made = g.create(torch.full, target, fill.item(), dtype=fill.dtype)
+    return g.learn(made, _sized(target)) if isinstance(target, list) else made
+
+
+def _sized(target: list[Any]) -> TensorType:
+    """The type of a tensor made with these dimensions."""
+    sizes = (n if isinstance(n, int) and n > 0 else None for n in target)
+    return TensorType(None, tuple(sizes))
 
 
 @rule("Shape")
@@ -75,7 +83,7 @@ def _reshape(g: Lowering, op: Operation, x: Value, shape: Value) -> Any:
             g.size(x, axis) if isinstance(size, int) and size == 0 else size
             for axis, size in enumerate(target)
         ]
-    return g.call(torch.reshape, x, tuple(target))
+    return g.learn(g.call(torch.reshape, x, tuple(target)), _sized(target))
 
 
 @rule("Flatten")
@@ -229,7 +237,11 @@ def _scatter(g: Lowering, op: Operation, x: Value, indices: Value, updates: Valu
 
 @rule("Expand")
 def _expand(g: Lowering, op: Operation, x: Value, shape: Value) -> Any:
-    return g.call(runtime.expand, x, g.numbers(shape))
+    target, rank = g.numbers(shape), g.rank(x)
+    expanded = g.call(runtime.expand, x, target)
+    if rank is None or not isinstance(target, list):
+        return expanded
+    return g.learn(expanded, TensorType(None, (None,) * max(rank, len(target))))
 
 
 @rule("Tile")
