@@ -102,6 +102,8 @@ def read_job(folder: Path) -> Job:
         _wrong("batch_sizes", "different numbers", sizes)
     model, framework = document["model"], document["framework"]
     artifact = model["artifact"]
+    for number, one in enumerate(model["inputs"]):
+        _match_values(one["values"], f"model.inputs[{number}].values")
     return Job(
         folder=folder,
         run_id=document["run_id"],
@@ -385,6 +387,13 @@ def _match_object(value: Any, spec: dict[str, Any], path: str) -> None:
             )
         else:
             _match(value[name], item, _join(path, name))
+
+
+def _match_values(values: dict[str, Any], path: str) -> None:
+    needed = ("value",) if values["kind"] == "constant" else ("low", "high")
+    if any(values.get(name) is None for name in needed):
+        names = " and ".join(f"'{name}'" for name in needed)
+        raise Failure("invalid_job", f"job.json: {path}: {values['kind']} needs {names}.")
 
 
 def _join(path: str, name: str) -> str:
