@@ -276,7 +276,10 @@ def _hydra_sentence(error: Exception) -> str:
         )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        return f"Unknown option '{name}' of '{group}'. {did_you_mean(name, error.options)}"
+        extra = re.match("|".join(PARALLEL_LAUNCHERS), name) if group == "hydra/launcher" else None
+        install = f" Install it: pip install 'profleet[{extra.group()}]'." if extra else ""
+        known = did_you_mean(name, error.options)
+        return f"Unknown option '{name}' of '{group}'.{install} {known}"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     unknown = re.search(r"Key '([^']+)' is not in struct", f"{error}\n{cause}")
