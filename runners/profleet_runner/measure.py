@@ -35,6 +35,8 @@ WARMUP, STEADY, IDLE, SCENARIO = range(4)
 BLOCK_SECONDS = 0.25
 LARGEST_BLOCK = 4096
 LEAST_RUNS = 2
+LEAST_SECONDS = 0.1
+"""Steady samples are taken this long (and at least one is) even when the budget is used up."""
 
 Execute = Callable[[], object]
 
@@ -166,13 +168,13 @@ def measure(
     meter: Meter | str,
     progress: Callable[[], None],
 ) -> Measured:
-    """Take steady samples, block by block, until ``enough``; at least one whatever the budget.
+    """Take steady samples, block by block, until ``enough``.
 
     Args:
         execute: the measured region.
         enough: the stop rule.
         latency_s: what a request is expected to take, for the size of the blocks.
-        budget_s: seconds that may be spent.
+        budget_s: seconds that may be spent; ``LEAST_SECONDS`` are, and one sample is taken.
         max_samples: no more samples are taken.
         meter: energy counter around all blocks, or why there is none.
         progress: called between blocks.
@@ -181,6 +183,7 @@ def measure(
         ``energy_j`` is energy per request, over the time of all blocks.
     """
     series = Series()
+    budget_s = max(budget_s, LEAST_SECONDS)
     before = None if isinstance(meter, str) else meter.read()
     began = time.perf_counter()
     while True:

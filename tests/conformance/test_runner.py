@@ -230,7 +230,7 @@ def test_executes_again_over_an_earlier_failure(tmp_path):
 
 
 def test_spent_budget_still_measures_every_point(tmp_path):
-    write(tmp_path, budget_seconds=0.001, min_seconds=5.0, min_samples=400)
+    write(tmp_path, budget_seconds=0.001, min_seconds=5.0, max_samples=10**9)
     done = execute(tmp_path)
     assert done.returncode == 0, done.stderr
     measured = Measurement.model_validate_json((tmp_path / "profile.json").read_text("utf-8"))
