@@ -54,7 +54,7 @@ dev: $(VENV)/.dev
 
 demo: $(VENV)/.runtime
 	@$(BIN)/profleet run -m model=squeezenet,resnet50,magika framework=onnxruntime,openvino \
-	  measure=quick batch_sizes=[1,4] store=$(STORE)
+	  measure=quick measure.budget_seconds=6 batch_sizes=[1,4] store=$(STORE)
 	@echo
 	@echo "Compare the runs in MLflow:  $(BIN)/profleet ui --store $(STORE)"
 
