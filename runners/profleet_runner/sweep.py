@@ -202,7 +202,10 @@ class Sweep:
         }
 
     def _plan_idle(self, latency_s: float, share_s: float) -> tuple[int, float]:
-        """Rounds over the idle gaps and the seconds they take; the first process alone has any."""
+        """Rounds over the idle gaps and the seconds to keep for them; process 0 alone has any.
+
+        One round is taken even where it takes longer than the idle gaps' part of the point's time.
+        """
         settings = self._job.measure
         if self._worker.number or not settings.idle_gaps_ms:
             return 0, 0.0
@@ -210,7 +213,8 @@ class Sweep:
             settings.idle_gaps_ms, settings.idle_samples, latency_s, share_s * LARGEST_SHARE
         )
         gaps = settings.idle_gaps_ms
-        return rounds, rounds * (sum(gaps) / 1e3 + 2 * (len(gaps) + 1) * latency_s)
+        seconds = rounds * (sum(gaps) / 1e3 + 2 * (len(gaps) + 1) * latency_s)
+        return rounds, min(seconds, share_s * LARGEST_SHARE)
 
     def _idle(self, request: Request, batch_size: int, rounds: int, progress: Any) -> None:
         gaps = self._job.measure.idle_gaps_ms
@@ -252,14 +256,15 @@ class Sweep:
         if steady.stopped != "interval":
             width = f"±{steady.half_width:.1%}" if np.isfinite(steady.half_width) else "unknown"
             end = (
-                f"the point's share of the budget ({share_s:.1f} s of "
-                f"{settings.budget_seconds:g} s) was used up"
+                f"the budget ended ({share_s:.1f} s of {settings.budget_seconds:g} s were for "
+                "this point)"
                 if steady.stopped == "budget"
-                else f"max_samples ({settings.max_samples}) was reached"
+                else "max_samples was reached"
             )
             said.append(
-                f"{end} after {count} of at least {settings.min_samples} samples, when the 95 % "
-                f"interval of the median was {width} (target ±{settings.target_interval:.1%})"
+                f"{end} with {count} samples (at least {settings.min_samples} are asked for) and "
+                f"the 95 % interval of the median at {width} (target "
+                f"±{settings.target_interval:.1%})"
             )
         said.extend(trouble(steady.series.all(), settings.target_interval))
         return said

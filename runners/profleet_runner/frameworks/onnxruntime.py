@@ -214,7 +214,7 @@ class OnnxRuntimeSession:
         """
         options = self._session.get_session_options()
         intra_op, inter_op = int(options.intra_op_num_threads), int(options.inter_op_num_threads)
-        parallel = self._chosen.get("execution_mode") == "parallel"
+        parallel = self.options()["execution_mode"] == "parallel"
         expected = intra_op - 1 + (inter_op - 1 if parallel else 0)
         if not self._cuda and self._started != expected:
             said = f"{self._started} threads came into being with the session, not {expected}"
