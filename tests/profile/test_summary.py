@@ -27,7 +27,7 @@ def test_only_steady_samples_of_the_batch_count():
     (point,) = summarize(make_measurement(QUIET), rows(*steady, *others)).points
     latency = point.latency_ms
     assert (latency.count, latency.minimum, latency.maximum, latency.std) == (20, 10, 10, 0)
-    assert latency.percentiles["p50"] == Estimate(value=10, low=10, high=10)
+    assert latency.percentiles["p50"].value == 10
 
 
 def test_throughput_counts_items_per_second_of_mean_latency():
@@ -36,6 +36,22 @@ def test_throughput_counts_items_per_second_of_mean_latency():
     assert point.throughput_rps.value == pytest.approx(2 / 0.005)
     assert point.throughput_rps.low == pytest.approx(2e3 / point.latency_ms.mean.high)
     assert point.throughput_rps.high == pytest.approx(2e3 / point.latency_ms.mean.low)
+
+
+def test_no_interval_is_narrower_than_what_separates_runs():
+    """Samples without any spread state +- 2 %; a wide interval stays as it is."""
+
+    def stated(*latencies):
+        samples = rows(*[(STEADY, 2, 0, 0, ms) for ms in latencies])
+        return summarize(make_measurement(QUIET), samples).points[0]
+
+    still = stated(*[10.0] * 20)
+    for estimate in (still.latency_ms.mean, still.latency_ms.percentiles["p50"]):
+        assert (estimate.low, estimate.value, estimate.high) == pytest.approx((9.8, 10, 10.2))
+    rate = still.throughput_rps
+    assert (rate.low, rate.value, rate.high) == pytest.approx((196, 200, 204))
+    wide = stated(*[5.0, 15.0] * 20).latency_ms.percentiles["p50"]
+    assert (wide.low, wide.high) == (5, 15)
 
 
 def test_percentiles_are_refused_below_mlperfs_counts():
