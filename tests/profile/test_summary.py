@@ -50,8 +50,9 @@ def test_no_interval_is_narrower_than_what_separates_runs():
         assert (estimate.low, estimate.value, estimate.high) == pytest.approx((9.8, 10, 10.2))
     rate = still.throughput_rps
     assert (rate.low, rate.value, rate.high) == pytest.approx((196, 200, 204))
-    wide = stated(*[5.0, 15.0] * 20).latency_ms.percentiles["p50"]
-    assert (wide.low, wide.high) == (5, 15)
+    spread = np.arange(1.0, 41.0)
+    wide = stated(*spread).latency_ms.percentiles["p50"]
+    assert (wide.value, wide.low, wide.high) == quantile_estimate([spread], 0.5)
 
 
 def test_percentiles_are_refused_below_mlperfs_counts():
