@@ -1,7 +1,8 @@
 """The coordinator: fresh worker processes one after another, then one result.
 
-It blocks on the pipes of the worker and wakes only when the worker says something (at most twice
-a second) or ends. It holds no framework and, while a worker measures, not even numpy.
+It blocks on the pipes of the worker and wakes only when the worker says something (at the start of
+a phase, and every five seconds within one) or ends. It holds no framework and, while a worker
+measures, not even numpy.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 A measured region is one ``execute()`` between two readings of the monotonic clock, written to
 memory that was set aside before; nothing else happens between requests. Garbage collection is off
-meanwhile. Statistics, progress and counters come between blocks of requests.
+meanwhile. Statistics, progress and counters come between blocks of requests. A progress event
+wakes other programs on the same processors, so requests that are executed but not recorded
+(``settle``) come between an event and the next steady or idle sample.
 """
 
 from __future__ import annotations
@@ -38,7 +40,14 @@ LEAST_RUNS = 2
 LEAST_SECONDS = 0.1
 """Steady samples are taken this long (and at least one is) even when the budget is used up."""
 
+SETTLE_SECONDS = 0.03
+"""Unrecorded requests fill this long, while the readers of a progress event do their work."""
+SLOW_SECONDS = 1.0
+"""Requests longer than this hardly show that work, and an unrecorded one would cost too much."""
+
 Execute = Callable[[], object]
+Report = Callable[[], bool]
+"""Reports progress; tells whether an event was sent."""
 
 
 class ExecutionError(Exception):
@@ -103,6 +112,26 @@ def run_block(execute: Execute, count: int) -> tuple[npt.NDArray[np.int64], Late
     return began, np.frombuffer(ends, np.int64) - began
 
 
+def settle(execute: Execute, latency_s: float) -> int:
+    """Execute unrecorded requests for ``SETTLE_SECONDS``, at least one; returns how many.
+
+    None where a request takes longer than ``SLOW_SECONDS``.
+
+    Raises:
+        ExecutionError: the framework raised.
+    """
+    if latency_s > SLOW_SECONDS:
+        return 0
+    count, end = 0, time.perf_counter() + SETTLE_SECONDS
+    try:
+        while count == 0 or time.perf_counter() < end:
+            execute()
+            count += 1
+    except Exception as error:
+        raise ExecutionError from error
+    return count
+
+
 # -- warm-up -------------------------------------------------------------------------------------
 
 
@@ -116,7 +145,7 @@ class WarmedUp:
     latency_s: float
 
 
-def warm_up(execute: Execute, max_seconds: float, progress: Callable[[], None]) -> WarmedUp:
+def warm_up(execute: Execute, max_seconds: float, progress: Report) -> WarmedUp:
     """Execute until two consecutive windows agree, or until ``max_seconds``.
 
     The clock starts after the first request, which may compile for this batch size. At least two
@@ -166,9 +195,11 @@ def measure(
     budget_s: float,
     max_samples: int,
     meter: Meter | str,
-    progress: Callable[[], None],
+    progress: Report,
 ) -> Measured:
     """Take steady samples, block by block, until ``enough``.
+
+    The first block, and each block after an event, follows requests that are not recorded.
 
     Args:
         execute: the measured region.
@@ -177,12 +208,14 @@ def measure(
         budget_s: seconds that may be spent; ``LEAST_SECONDS`` are, and one sample is taken.
         max_samples: no more samples are taken.
         meter: energy counter around all blocks, or why there is none.
-        progress: called between blocks.
+        progress: called between blocks, and once before the first.
 
     Returns:
-        ``energy_j`` is energy per request, over the time of all blocks.
+        ``energy_j`` is energy per request, recorded or not, over the time of all blocks.
     """
-    series = Series()
+    series, unrecorded = Series(), 0
+    if progress():
+        settle(execute, latency_s)
     budget_s = max(budget_s, LEAST_SECONDS)
     before = None if isinstance(meter, str) else meter.read()
     began = time.perf_counter()
@@ -194,13 +227,15 @@ def measure(
         stopped = enough.reached(series.latencies, seconds, budget_s - seconds)
         if stopped:
             break
-        progress()
+        if progress():
+            unrecorded += settle(execute, latency_s)
     energy: float | str
     if isinstance(meter, str):
         energy = meter
     else:
         joules = meter.joules(before, meter.read())
-        energy = joules / len(series) if joules > 0 else f"{meter.source} did not advance"
+        requests = len(series) + unrecorded
+        energy = joules / requests if joules > 0 else f"{meter.source} did not advance"
     return Measured(series, stopped, median_half_width(series.all()), energy)
 
 
@@ -220,13 +255,13 @@ def idle_rounds_fit(gaps_ms: list[float], samples: int, latency_s: float, budget
 
 
 def measure_idle(
-    execute: Execute, gaps_ms: list[float], rounds: int, progress: Callable[[], None]
+    execute: Execute, gaps_ms: list[float], rounds: int, latency_s: float, progress: Report
 ) -> list[tuple[float, int, int]]:
     """Time one request after each idle gap, round after round, gap 0 (back to back) included.
 
     Before each gap one request is executed unmeasured, so that what came earlier does not show:
     a request "after 5 ms" rested 5 ms since the last one, and gap 0 not at all. Interleaving
-    keeps drift out of the comparison of gaps.
+    keeps drift out of the comparison of gaps. ``latency_s`` is what a request is expected to take.
 
     Returns:
         ``(gap_ms, start_ns, latency_ns)`` of every measured request.
@@ -237,6 +272,8 @@ def measure_idle(
     taken = []
     clock = time.perf_counter_ns
     for _ in range(rounds):
+        if progress():
+            settle(execute, latency_s)
         for gap_ms in (0.0, *gaps_ms):
             try:
                 execute()
@@ -248,7 +285,6 @@ def measure_idle(
             except Exception as error:
                 raise ExecutionError from error
             taken.append((gap_ms, start, end - start))
-        progress()
     return taken
 
 

@@ -105,12 +105,13 @@ def storage_failure(path: Path, error: OSError) -> Failure:
 class Progress:
     """Sends progress events, one JSON object a line, at most one every ``interval`` seconds.
 
-    An event of another phase, process or point is always sent. A reader that went away is no
-    reason to stop measuring.
+    An event of another phase, process or point is always sent. Its readers (the coordinator, the
+    host's display) work on the processors that are being measured, hence so few. A reader that
+    went away is no reason to stop measuring.
     """
 
     def __init__(
-        self, stream: IO[str], started: float, budget_s: float, interval: float = 0.5
+        self, stream: IO[str], started: float, budget_s: float, interval: float = 5.0
     ) -> None:
         self._stream = stream
         self._started = started
@@ -120,16 +121,21 @@ class Progress:
         self._last_time = float("-inf")
         self.common: dict[str, Any] = {}
 
-    def __call__(self, **fields: Any) -> None:
-        """Send a ``state`` event with ``fields``; the clock and the budget are added."""
+    def __call__(self, **fields: Any) -> bool:
+        """Send a ``state`` event with ``fields``, the clock and the budget, if one is due.
+
+        Returns:
+            Whether it was sent.
+        """
         now = time.monotonic()
         event = {"event": "state", **self.common, **fields}
         changed = tuple(event.items())
         if changed == self._last and now - self._last_time < self._interval:
-            return
+            return False
         self._last, self._last_time = changed, now
         event |= {"elapsed_s": round(now - self._started, 3), "budget_s": self._budget_s}
         send(self._stream, event)
+        return True
 
 
 def send(stream: IO[str], event: dict[str, Any]) -> None:

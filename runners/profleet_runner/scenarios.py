@@ -39,7 +39,7 @@ MAX_PROBES = 40
 FASTEST_NS = 15_000
 """LoadGen is never told to expect less: it generates queries in advance, about 600 bytes each."""
 
-Progress = Callable[..., None]
+Progress = Callable[..., object]
 
 __all__ = ["ScenarioSamples", "execute_scenario"]
 

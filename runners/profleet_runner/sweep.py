@@ -144,15 +144,14 @@ class Sweep:
         share_s = self._share_s(points_left)
         entered = time.monotonic()
 
-        def progress(phase: str) -> None:
-            worker.progress(phase=phase, **where)
+        def progress(phase: str) -> bool:
+            return worker.progress(phase=phase, **where)
 
         with measuring.quiet():
             progress("warmup")
             longest = min(settings.warmup_max_seconds, share_s * LARGEST_SHARE)
             warm = measuring.warm_up(request.execute, longest, lambda: progress("warmup"))
             rounds, idle_s = self._plan_idle(warm.latency_s, share_s)
-            progress("measure")
             steady = measuring.measure(
                 request.execute,
                 Enough(
@@ -168,8 +167,7 @@ class Sweep:
                 progress=lambda: progress("measure"),
             )
             if rounds:
-                progress("idle")
-                self._idle(request, batch_size, rounds, lambda: progress("idle"))
+                self._idle(request, batch_size, rounds, warm.latency_s, lambda: progress("idle"))
         self._keep(WARMUP, batch_size, warm.series)
         self._keep(STEADY, batch_size, steady.series)
         peak = no_peak or peak_rss()
@@ -216,9 +214,11 @@ class Sweep:
         seconds = rounds * (sum(gaps) / 1e3 + 2 * (len(gaps) + 1) * latency_s)
         return rounds, min(seconds, share_s * LARGEST_SHARE)
 
-    def _idle(self, request: Request, batch_size: int, rounds: int, progress: Any) -> None:
+    def _idle(
+        self, request: Request, batch_size: int, rounds: int, latency_s: float, progress: Any
+    ) -> None:
         gaps = self._job.measure.idle_gaps_ms
-        taken = measuring.measure_idle(request.execute, gaps, rounds, progress)
+        taken = measuring.measure_idle(request.execute, gaps, rounds, latency_s, progress)
         gap_ms, start_ns, latency_ns = (np.array(column) for column in zip(*taken, strict=True))
         number = self._worker.number
         self._rows.append(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import io
 import itertools
+import json
 
 import numpy as np
 import pytest
 
-from profleet_runner import measure
+from profleet_runner import measure, protocol
 from profleet_runner.measure import ExecutionError, block_size, rows, run_block, stack
 from profleet_runner.steady import Enough
 
@@ -61,7 +63,7 @@ def test_garbage_collection_is_off_while_measuring():
 
 def test_warm_up_ends_when_steady(clock):
     warming = [0.05, 0.03, 0.02, 0.015, *itertools.repeat(0.01, 500)]
-    warm = measure.warm_up(taking(clock, warming), 5.0, lambda: None)
+    warm = measure.warm_up(taking(clock, warming), 5.0, lambda: False)
     assert warm.steady
     assert 24 <= len(warm.series) <= 120
     assert warm.latency_s == pytest.approx(0.01)
@@ -69,20 +71,20 @@ def test_warm_up_ends_when_steady(clock):
 
 def test_warm_up_gives_up_when_its_time_is_over(clock):
     slower = (0.01 * 1.02**n for n in itertools.count())
-    warm = measure.warm_up(taking(clock, slower), 2.0, lambda: None)
+    warm = measure.warm_up(taking(clock, slower), 2.0, lambda: False)
     assert not warm.steady
     assert warm.seconds < 3.0
 
 
 def test_first_request_that_compiles_does_not_count(clock):
     compiled = [30.0, *itertools.repeat(0.01, 500)]
-    warm = measure.warm_up(taking(clock, compiled), 2.0, lambda: None)
+    warm = measure.warm_up(taking(clock, compiled), 2.0, lambda: False)
     assert warm.steady
     assert warm.latency_s == pytest.approx(0.01)
 
 
 def test_slow_model_is_warm_after_two_requests(clock):
-    warm = measure.warm_up(taking(clock, [3.1, 3.0, 3.0]), 1.0, lambda: None)
+    warm = measure.warm_up(taking(clock, [3.1, 3.0, 3.0]), 1.0, lambda: False)
     assert warm.steady
     assert len(warm.series) == 2
 
@@ -91,7 +93,7 @@ def test_no_budget_still_gives_a_sample(clock):
     measured = measure.measure(
         taking(clock, itertools.repeat(0.5)),
         Enough(1.0, 50, 1000, 0.02),
-        latency_s=0.5, budget_s=-3.0, max_samples=1000, meter="none", progress=lambda: None,
+        latency_s=0.5, budget_s=-3.0, max_samples=1000, meter="none", progress=lambda: False,
     )  # fmt: skip
     assert measured.stopped == "budget"
     assert len(measured.series) == 1
@@ -118,10 +120,78 @@ def test_energy_is_per_request(clock):
         taking(clock, itertools.repeat(0.01)),
         Enough(1.0, 50, 1000, 0.02),
         latency_s=0.01, budget_s=60.0, max_samples=1000, meter=Meter(clock),
-        progress=lambda: None,
+        progress=lambda: False,
     )  # fmt: skip
     assert measured.stopped == "interval"
     assert measured.energy_j == pytest.approx(0.1, rel=1e-6)
+
+
+def numbered(clock, executed, seconds=0.01):
+    """An ``execute`` that notes when each request began."""
+
+    def execute():
+        executed.append(clock.ns)
+        clock.advance(seconds)
+
+    return execute
+
+
+def test_requests_after_an_event_are_not_recorded(clock):
+    executed, events = [], []
+
+    def progress():
+        if len(events) in (0, 2):
+            events.append(clock.ns)
+            clock.advance(0.05)
+            return True
+        events.append(None)
+        return False
+
+    measured = measure.measure(
+        numbered(clock, executed), Enough(1.0, 50, 1000, 0.02),
+        latency_s=0.01, budget_s=60.0, max_samples=1000, meter=Meter(clock), progress=progress,
+    )  # fmt: skip
+    recorded = np.concatenate(measured.series.starts)
+    assert len(events) >= 3
+    missing = sorted(set(executed) - set(recorded.tolist()))
+    for event in filter(None, events):
+        after = recorded[recorded > event][0]
+        settling = [start for start in missing if event < start < after]
+        assert len(settling) >= 3
+        assert after - event >= (0.05 + measure.SETTLE_SECONDS) * 1e9 * 0.999
+    # ten watts: 0.1 J a request, and 0.5 J that an event's pause of 50 ms took
+    total = 0.1 * (len(executed) - 3) + 0.5
+    assert measured.energy_j == pytest.approx(total / (len(executed) - 3), rel=1e-6)
+
+
+def test_slow_requests_settle_once_and_very_slow_ones_never(clock):
+    executed = []
+    assert measure.settle(numbered(clock, executed, seconds=0.9), 0.9) == len(executed) == 1
+    assert measure.settle(numbered(clock, executed, seconds=3.0), 3.0) == 0
+
+
+def test_idle_gaps_do_not_follow_an_event_at_once(clock):
+    executed = []
+    taken = measure.measure_idle(numbered(clock, executed, 0.01), [5.0], 1, 0.01, lambda: True)
+    first = taken[0][1]
+    assert len([start for start in executed if start < first]) == 3 + 1
+
+
+def test_progress_tells_whether_it_sent(monkeypatch):
+    seconds = [100.0]
+    monkeypatch.setattr(protocol.time, "monotonic", lambda: seconds[0])
+    stream = io.StringIO()
+    progress = protocol.Progress(stream, 100.0, 60.0)
+    sent = []
+    for phase, at in (("warmup", 0), ("warmup", 4.9), ("measure", 4.9), ("measure", 10)):
+        seconds[0] = 100.0 + at
+        sent.append(progress(phase=phase))
+    assert sent == [True, False, True, True]
+    assert [json.loads(line)["elapsed_s"] for line in stream.getvalue().splitlines()] == [
+        0,
+        4.9,
+        10,
+    ]
 
 
 def test_blocks_stay_within_what_is_left():
@@ -134,7 +204,7 @@ def test_blocks_stay_within_what_is_left():
 
 def test_idle_gaps_are_interleaved_and_precede_their_request(clock):
     taken = measure.measure_idle(
-        taking(clock, itertools.repeat(0.001)), [5.0, 20.0], 3, lambda: None
+        taking(clock, itertools.repeat(0.001)), [5.0, 20.0], 3, 0.001, lambda: False
     )
     assert [gap for gap, _, _ in taken] == [0.0, 5.0, 20.0] * 3
     assert {latency for _, _, latency in taken} == {1_000_000}

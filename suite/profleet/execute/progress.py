@@ -1,7 +1,8 @@
 """What is being measured, on standard error: a live line on a terminal, plain lines otherwise.
 
 Nothing is drawn on a clock: a drawing thread would take time from the two cores being measured.
-The display changes when the runner reports, which it does only outside measured regions.
+The display changes when the runner reports: between blocks of requests, at most every 5 s within a
+phase, and followed by requests that are not recorded.
 """
 
 from __future__ import annotations
