@@ -14,7 +14,7 @@ from profleet.profile.samples import COLUMNS, IDLE, SCENARIO, STEADY, WARMUP, Sa
 from profleet.profile.schema import Measurement, Profile, StackRef
 from profleet.profile.statistics import CONFIDENCE
 from profleet.profile.store import Result, metrics_of, write_json, write_profile, write_result
-from profleet.profile.summary import summarize
+from profleet.profile.summary import status_of, summarize
 
 STARTED_AT, FINISHED_AT = "2026-01-02T03:04:05+00:00", "2026-01-02T03:05:06+00:00"
 LOCK = {"schema": "profleet/lock/v1", "manifests": {}, "packages": {"onnxruntime": "1.23.0"}}
@@ -169,7 +169,8 @@ def _scenario(what: Synthetic) -> dict[str, Any]:
         "reasons": [],
         "batch_size": what.batch_sizes[0],
         "settings": {"target_rps": 50.0, "seeds": {"qsl": 1, "sample_index": 2, "schedule": 3}},
-        "summary": {"Result is": "VALID"},
+        "summary": {"Result is": "VALID"}
+        | ({"Samples per second": 88.5} if what.scenario == "offline" else {}),
         "summary_text": "Result is : VALID\n",
         "probes": [],
         "peak_rps": 61.5 if what.scenario == "find_peak" else None,
@@ -188,7 +189,7 @@ def make_profile(what: Synthetic = Synthetic()) -> tuple[Profile, Samples]:
         profleet_version="0.1.0",
         executor="process",
         stack=what.stack,
-        status="unstable" if what.unstable else "steady",
+        status=status_of(measurement),
         measurement=measurement,
         confidence=CONFIDENCE,
         **summary._asdict(),

@@ -58,6 +58,25 @@ def test_cold_start_is_the_median_of_whole_starts():
     assert metrics_of(profile)["cold_start_s"].value == 13
 
 
+def test_offline_states_loadgens_throughput_and_no_latency_of_requests():
+    metrics = names(scenario="offline")
+    assert metrics["throughput_rps/offline"].value == 88.5
+    assert not [name for name in metrics if name.startswith("latency")]
+
+
+@pytest.mark.parametrize("told", [None, "many", True, 0, -1.0])
+def test_an_offline_rate_that_is_no_rate_is_left_out(told):
+    profile, _ = make_profile(Synthetic(scenario="offline"))
+    profile.measurement.scenario.summary["Samples per second"] = told
+    assert "throughput_rps/offline" not in metrics_of(profile)
+
+
+def test_refused_rests_are_left_out():
+    metrics = names(idle_samples=5, processes=1)
+    assert "latency_p50_ms/b1" in metrics
+    assert not [name for name in metrics if name.startswith("latency_idle")]
+
+
 @pytest.mark.parametrize("kind", ["server", "single_stream", "find_peak"])
 def test_a_scenario_names_its_kind(kind):
     metrics = names(scenario=kind)

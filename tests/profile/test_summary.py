@@ -5,7 +5,7 @@ from profleet.errors import StoreError
 from profleet.profile.samples import COLUMNS, IDLE, SCENARIO, STEADY, WARMUP, Samples
 from profleet.profile.schema import Estimate, Insufficient
 from profleet.profile.statistics import quantile_estimate
-from profleet.profile.summary import summarize
+from profleet.profile.summary import status_of, summarize
 from support import Synthetic, make_measurement, make_samples
 
 QUIET = Synthetic(batch_sizes=(2,), processes=2, samples=40, idle_gaps_ms=(), noise=0.01)
@@ -102,6 +102,32 @@ def test_back_to_back_requests_of_the_idle_phase_come_first():
     assert (base.p50_ms.value, base.count, rested.ratio) == (10, 8, 1.2)
 
 
+def test_few_samples_after_a_rest_are_refused_and_told():
+    def idle(count, processes=(0,)):
+        samples = rows(
+            *[(STEADY, 1, p, 0, 10.0) for p in (0, 1)] * 8,
+            *[(IDLE, 1, p, 5, 15.0) for p in processes for _ in range(count)],
+        )
+        summary = summarize(make_measurement(QUIET), samples)
+        return summary.idle[1], [text for text in summary.warnings if "rest" in text]
+
+    few, told = idle(5)
+    assert (few.p50_ms.need, few.count, few.ratio) == (6, 5, None)
+    assert told[0] == "Batch 1: too few samples to state the p50 after a rest of 5 ms (needs 6)."
+    enough, told = idle(6)
+    assert (enough.p50_ms.value, enough.ratio) == (15, 1.5)
+    assert len(told) == 1
+    assert "rests were measured in one process" in told[0]
+    assert idle(6, (0, 1))[1] == []
+
+
+def test_a_ratio_needs_a_back_to_back_median_too():
+    samples = rows(*[(IDLE, 1, 0, 0, 10.0)] * 5, *[(IDLE, 1, 0, 5, 12.0)] * 8)
+    base, rested = summarize(make_measurement(QUIET), samples).idle
+    assert isinstance(base.p50_ms, Insufficient)
+    assert (rested.p50_ms.value, rested.ratio) == (12, None)
+
+
 def test_a_gap_without_a_back_to_back_reference_is_left_out():
     samples = rows(*[(STEADY, 1, 1, 0, 10.0)] * 8, *[(IDLE, 1, 0, 5, 12.0)] * 8)
     assert summarize(make_measurement(QUIET), samples).idle == []
@@ -130,6 +156,29 @@ def test_a_scenario_has_the_latency_of_its_requests():
     assert summarize(make_measurement(QUIET), make_samples(QUIET)).scenario is None
 
 
+def test_a_scenario_states_no_intervals_and_why():
+    what = Synthetic(scenario="server", samples=70, processes=1)
+    summary = summarize(make_measurement(what), make_samples(what))
+    latency = summary.scenario
+    for estimate in (latency.mean, latency.percentiles["p50"], latency.percentiles["p90"]):
+        assert (estimate.low, estimate.high) == (None, None)
+        assert estimate.value > 0
+    assert isinstance(latency.percentiles["p99"], Insufficient)
+    assert "measured in one process" in summary.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("unstable", "valid", "status"),
+    [((), True, "steady"), ((), None, "steady"), ((2,), None, "unstable"), ((), False, "unstable")],
+)
+def test_a_profile_is_steady_only_if_everything_in_it_is(unstable, valid, status):
+    scenario = "sweep" if valid is None else "server"
+    measurement = make_measurement(Synthetic(unstable=unstable, scenario=scenario))
+    if valid is not None:
+        measurement.scenario.valid = valid
+    assert status_of(measurement) == status
+
+
 # -- warnings ------------------------------------------------------------------------------------
 
 
@@ -151,7 +200,7 @@ def test_an_unstable_point_says_what_that_means_and_why():
 def test_the_same_warning_about_several_batches_is_given_once():
     what = Synthetic(processes=1, noise=0.01)
     told = warnings(make_measurement(what), make_samples(what))
-    assert [text.split(":")[0] for text in told] == ["Batch 1, 2, 4, 8"] * 2
+    assert [text.split(":")[0] for text in told] == ["Batch 1, 2, 4, 8"] * 2 + ["Batch 1"]
     assert "one process" in told[0]
     assert "p99 (needs 662)" in told[1]
     assert "p95" not in told[1]
@@ -183,6 +232,7 @@ def test_a_failed_check_and_an_invalid_scenario_are_told():
     assert [text.split(":")[0] for text in warnings(measurement, samples)] == [
         "The outputs disagree with the manifest's reference",
         "LoadGen calls the server run invalid",
+        "The scenario",
     ]
     left = samples.where(samples.phase != SCENARIO)
     assert "The scenario left no samples" in warnings(measurement, left)[-1]

@@ -143,7 +143,11 @@ def test_every_axis_has_a_label(drawn, tmp_path):
     ("what", "expected"),
     [
         ({"batch_sizes": (4,)}, ["cdf", "idle", "latency", "throughput"]),
-        ({"samples": 1, "processes": 1, "idle_samples": 1}, ["cdf", "idle"]),
+        ({"samples": 1, "processes": 1, "idle_samples": 1}, ["cdf"]),
+        (
+            {"samples": 6, "processes": 1, "idle_samples": 5},
+            ["cdf", "idle", "latency", "throughput"],
+        ),
         ({"samples": 1, "processes": 1, "idle_gaps_ms": ()}, ["cdf"]),
         ({"scenario": "server", "samples": 1, "processes": 1}, ["cdf"]),
         ({"scenario": "offline"}, ["cdf"]),

@@ -73,6 +73,28 @@ def test_a_scenario_has_its_own_table(capsys):
     assert "Latency by batch size" not in out
 
 
+def test_throughput_counts_items(capsys):
+    print_profile(make_profile(Synthetic())[0])
+    out = capsys.readouterr().out
+    assert "items/s" in out
+    assert "req/s" not in out
+
+
+def test_offline_states_a_wait_and_loadgens_rate(capsys):
+    print_profile(make_profile(Synthetic(scenario="offline", processes=1))[0])
+    out = capsys.readouterr().out
+    assert "MLPerf LoadGen, offline: wait since the test began, ms" in out
+    assert "peak req/s" not in out
+    assert row(out, "1")[-2:] == ["88.50", "valid"]
+    assert "[" not in " ".join(row(out, "1"))
+
+
+def test_a_refused_rest_has_no_ratio(capsys):
+    print_profile(make_profile(Synthetic(processes=1, idle_samples=5, idle_gaps_ms=(5.0,)))[0])
+    (line,) = [li for li in capsys.readouterr().out.splitlines() if li.split()[:2] == ["1", "5"]]
+    assert line.split() == ["1", "5", "needs", "6", "-", "5"]
+
+
 def test_a_batch_without_samples_keeps_its_row(capsys):
     profile, _ = make_profile(Synthetic())
     del profile.points[1]

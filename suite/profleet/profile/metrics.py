@@ -2,10 +2,17 @@
 
 ``/b4`` is batch size 4, ``/b4/gap20`` the same after 20 ms of rest, ``/server`` a scenario. What
 was not measured, or refused for want of samples, is left out; it is never zero.
+
+Two kinds of rates: ``throughput_rps`` counts *items* per second, so that batch sizes compare;
+``peak_rps`` (like ``target_rps`` of a scenario) counts *requests* per second, of ``batch_size``
+items each. ``throughput_rps/offline`` is LoadGen's own samples per second. Offline has no
+``latency_*``: all its samples are issued at once, and their wait since then says nothing about one
+request.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator
 
@@ -19,8 +26,12 @@ from profleet.profile.schema import (
     Profile,
     Reading,
     Record,
+    ScenarioResult,
     Value,
 )
+
+OFFLINE_RATE = "Samples per second"
+"""LoadGen's name of it in the summary."""
 
 
 class Metric(Record):
@@ -47,6 +58,14 @@ def metrics_of(profile: Profile) -> dict[str, Metric]:
     }
 
 
+def offline_rps(scenario: ScenarioResult) -> float | None:
+    """Return the items per second of an Offline run, as LoadGen sums it up."""
+    rate = scenario.summary.get(OFFLINE_RATE) if scenario.kind == "offline" else None
+    if isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate < math.inf:
+        return float(rate)
+    return None
+
+
 Named = Iterator[tuple[str, str, Estimate]]
 
 
@@ -60,13 +79,17 @@ def _all(profile: Profile) -> Named:
     for rest in profile.idle:
         if rest.gap_ms > 0:
             condition = f"b{rest.batch_size}/gap{rest.gap_ms:g}"
-            yield f"latency_idle_p50_ms/{condition}", "ms", rest.p50_ms
-            yield f"latency_idle_ratio/{condition}", "1", _exact(rest.ratio)
+            if isinstance(rest.p50_ms, Estimate):
+                yield f"latency_idle_p50_ms/{condition}", "ms", rest.p50_ms
+            if rest.ratio is not None:
+                yield f"latency_idle_ratio/{condition}", "1", _exact(rest.ratio)
     yield from _cold_start(profile)
     scenario = profile.measurement.scenario
     if scenario is not None:
-        if profile.scenario is not None:
+        if profile.scenario is not None and scenario.kind != "offline":
             yield from _latency(profile.scenario, scenario.kind)
+        if (rate := offline_rps(scenario)) is not None:
+            yield "throughput_rps/offline", "1/s", _exact(rate)
         if scenario.peak_rps is not None:
             yield "peak_rps", "1/s", _exact(scenario.peak_rps)
 

@@ -204,8 +204,10 @@ class IdleSummary(Record):
     batch_size: int
     gap_ms: float
     count: int
-    p50_ms: Estimate
-    ratio: float = Field(description="p50 over the back-to-back p50 of the same process")
+    p50_ms: Percentile
+    ratio: float | None = Field(
+        description="p50 over the back-to-back p50 of the same process; null: one is refused"
+    )
 
 
 class ColdStartSummary(Record):
@@ -244,6 +246,8 @@ class Profile(Record):
     idle: list[IdleSummary]
     cold_start: ColdStartSummary
     scenario: Latency | None = Field(
-        default=None, description="latency of the scenario's requests, from the scheduled arrival"
+        default=None,
+        description="latency of the scenario's requests, from the scheduled arrival (offline: from "
+        "the start of the test); no intervals, as the requests of one process depend on each other",
     )
     confidence: float = Field(description="confidence level of every interval")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics as stdlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from profleet.profile.statistics import (
     throughput_estimate,
 )
 
-__all__ = ["Samples", "Summary", "summarize"]
+__all__ = ["Samples", "Summary", "status_of", "summarize"]
 
 UNSTEADY_STD = 0.10
 """pyperf's threshold: a standard deviation of this share of the mean deserves a warning."""
@@ -72,14 +72,28 @@ def summarize(measurement: Measurement, samples: Samples) -> Summary:
         if groups:
             points.append(_point(point.batch_size, groups))
     requests = samples.where(samples.phase == SCENARIO).latency_ms()
-    scenario = _latency(requests) if requests else None
+    scenario = _without_intervals(_latency(requests)) if requests else None
+    idle = list(_idle(samples))
     return Summary(
         points=points,
-        idle=list(_idle(samples)),
+        idle=idle,
         cold_start=_cold_start(measurement),
         scenario=scenario,
-        warnings=list(_warnings(measurement, points, scenario)),
+        warnings=[
+            *_warnings(measurement, points),
+            *_about_rests(idle, samples),
+            *_about_scenario(measurement, scenario, len(requests)),
+        ],
     )
+
+
+def status_of(measurement: Measurement) -> Literal["steady", "unstable"]:
+    """Return ``unstable`` if a point is, or if LoadGen calls the scenario invalid."""
+    scenario = measurement.scenario
+    invalid = scenario is not None and not scenario.valid
+    if invalid or any(point.status == "unstable" for point in measurement.points):
+        return "unstable"
+    return "steady"
 
 
 # -- statistics ----------------------------------------------------------------------------------
@@ -129,6 +143,22 @@ def _estimate(interval: Interval) -> Estimate:
     )
 
 
+def _without_intervals(latency: Latency) -> Latency:
+    """Requests of one process queue behind each other: no interval here holds for the next run."""
+
+    def bare(entry: Percentile) -> Percentile:
+        if isinstance(entry, Insufficient):
+            return entry
+        return Estimate(value=entry.value, low=None, high=None)
+
+    return latency.model_copy(
+        update={
+            "mean": bare(latency.mean),
+            "percentiles": {name: bare(entry) for name, entry in latency.percentiles.items()},
+        }
+    )
+
+
 def _idle(samples: Samples) -> Iterator[IdleSummary]:
     """Compare every gap with back-to-back requests *of the same process*.
 
@@ -159,6 +189,8 @@ def _rest(
     back_to_back: dict[int, NDArray[np.float64]],
 ) -> IdleSummary:
     groups = list(after.values())
+    p50, base = _percentile(groups, "p50"), _percentile(list(back_to_back.values()), "p50")
+    stated = isinstance(p50, Estimate) and isinstance(base, Estimate)
     ratios = [
         float(np.median(latencies) / np.median(back_to_back[process]))
         for process, latencies in after.items()
@@ -168,8 +200,8 @@ def _rest(
         batch_size=batch_size,
         gap_ms=gap_ms,
         count=sum(map(len, groups)),
-        p50_ms=_estimate(quantile_estimate(groups, PERCENTILES["p50"])),
-        ratio=stdlib.median(ratios),
+        p50_ms=p50,
+        ratio=stdlib.median(ratios) if stated else None,
     )
 
 
@@ -199,15 +231,39 @@ def _cold_start(measurement: Measurement) -> ColdStartSummary:
 # -- warnings: the consequence, then the reason ----------------------------------------------------
 
 
-def _warnings(
-    measurement: Measurement, points: list[PointSummary], scenario: Latency | None
-) -> Iterator[str]:
+def _warnings(measurement: Measurement, points: list[PointSummary]) -> Iterator[str]:
     if measurement.check.status == "failed":
         yield (
             "The outputs disagree with the manifest's reference: these are the times of a wrong "
             "answer."
         )
     yield from _about_points(measurement.points, {point.batch_size: point for point in points})
+
+
+def _about_rests(idle: list[IdleSummary], samples: Samples) -> Iterator[str]:
+    for batch_size in dict.fromkeys(rest.batch_size for rest in idle):
+        rested = samples.where((samples.phase == IDLE) & (samples.batch_size == batch_size))
+        refused = [
+            f"{rest.gap_ms:g}"
+            for rest in idle
+            if rest.batch_size == batch_size and isinstance(rest.p50_ms, Insufficient)
+        ]
+        if refused:
+            need = needed(PERCENTILES["p50"])
+            yield (
+                f"Batch {batch_size}: too few samples to state the p50 after a rest of "
+                f"{', '.join(refused)} ms (needs {need})."
+            )
+        if len(np.unique(rested.process)) == 1:
+            yield (
+                f"Batch {batch_size}: rests were measured in one process, so their intervals leave "
+                "out how processes differ and may be too narrow."
+            )
+
+
+def _about_scenario(
+    measurement: Measurement, scenario: Latency | None, processes: int
+) -> Iterator[str]:
     result = measurement.scenario
     if result is None:
         return
@@ -216,6 +272,11 @@ def _warnings(
     if scenario is None:
         yield "The scenario left no samples, so nothing is stated about its latency."
     else:
+        if processes == 1:
+            yield (
+                "The scenario: measured in one process, and its requests depend on each other, so "
+                "no intervals are stated. Another run may give other numbers."
+            )
         yield from (f"The scenario: {text}" for text in _withheld(scenario))
 
 

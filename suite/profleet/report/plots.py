@@ -48,7 +48,7 @@ def write_plots(profile: Profile, samples: Samples, folder: Path) -> list[Path]:
         paths += _throughput(profile, folder)
     if np.isin(samples.phase, (STEADY, SCENARIO)).any():
         paths += _cdf(profile, samples, folder)
-    if profile.idle:
+    if any(isinstance(entry.p50_ms, Estimate) for entry in profile.idle):
         paths += _idle(profile, folder)
     return paths
 
@@ -153,12 +153,11 @@ def _cdf(profile: Profile, samples: Samples, folder: Path) -> list[Path]:
 
 
 def _idle(profile: Profile, folder: Path) -> list[Path]:
-    batches = sorted({entry.batch_size for entry in profile.idle})
     with picture(f"Median latency after a rest: {_title(profile)}") as (figure, axes):
-        gaps = sorted({entry.gap_ms for entry in profile.idle})
-        for number, batch in enumerate(batches):
-            entries = [entry for entry in profile.idle if entry.batch_size == batch]
-            _rest(axes, entries, gaps, number)
+        stated = [(e, e.p50_ms) for e in profile.idle if isinstance(e.p50_ms, Estimate)]
+        gaps = sorted({entry.gap_ms for entry, _ in stated})
+        for number, batch in enumerate(sorted({entry.batch_size for entry, _ in stated})):
+            _rest(axes, [pair for pair in stated if pair[0].batch_size == batch], gaps, number)
         axes.set_xticks(range(len(gaps)), [f"{gap:g}" if gap else "back-to-back" for gap in gaps])
         axes.set_xlim(-0.4, len(gaps) - 0.6)
         axes.set_ylim(0, axes.get_ylim()[1] * 1.05)
@@ -168,23 +167,25 @@ def _idle(profile: Profile, folder: Path) -> list[Path]:
         return save(figure, folder, "idle")
 
 
-def _rest(axes: Axes, entries: list[IdleSummary], gaps: list[float], number: int) -> None:
-    p50 = [entry.p50_ms for entry in entries]
+def _rest(
+    axes: Axes, entries: list[tuple[IdleSummary, Estimate]], gaps: list[float], number: int
+) -> None:
+    p50 = [estimate for _, estimate in entries]
     below = [e.value - e.low if e.low is not None else 0.0 for e in p50]
     above = [e.high - e.value if e.high is not None else 0.0 for e in p50]
-    x = [gaps.index(entry.gap_ms) for entry in entries]
+    x = [gaps.index(entry.gap_ms) for entry, _ in entries]
     axes.errorbar(
         x,
         [e.value for e in p50],
         yerr=(below, above),
         marker=marker(number),
         capsize=3,
-        label=f"batch {entries[0].batch_size}",
+        label=f"batch {entries[0][0].batch_size}",
         color=color(number),
     )
-    for place, entry in zip(x, entries, strict=True):
-        if entry.gap_ms:
-            beside = (place, entry.p50_ms.low or entry.p50_ms.value)
+    for place, (entry, estimate) in zip(x, entries, strict=True):
+        if entry.gap_ms and entry.ratio is not None:
+            beside = (place, estimate.low or estimate.value)
             sign = "×"  # noqa: RUF001 -- a multiplication sign
             label(axes, f"{sign}{entry.ratio:.2f}", beside, (0, -8), number)
 
@@ -266,7 +267,7 @@ def _trade_axes(axes: Axes, profiles: Sequence[Profile]) -> None:
         axes.set_ylim(0, max(rates) * 1.15)
     axes.margins(x=0.12)
     axes.set_xlabel("Latency p50 of a batch, ms")
-    axes.set_ylabel("Throughput, requests per second")
+    axes.set_ylabel("Throughput, items per second")
 
 
 def _medians(profiles: Sequence[Profile]) -> list[float]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from profleet.profile.metrics import offline_rps
 from profleet.profile.schema import (
     ColdStartSummary,
     Estimate,
@@ -114,7 +115,7 @@ def profile_tables(profile: Profile) -> list[Table]:
 def jobs_table(results: Iterable[Result]) -> Table:
     """Return one row a job: latency of its first batch, its best throughput."""
     table = _table("Jobs", "model", "framework", "status")
-    for name in ("first batch", "p50 ms", "p99 ms", "best batch", "req/s"):
+    for name in ("first batch", "p50 ms", "p99 ms", "best batch", "items/s"):
         table.add_column(name, justify="right", overflow="fold")
     for result in results:
         first = _first_condition(result)
@@ -139,7 +140,7 @@ def jobs_table(results: Iterable[Result]) -> Table:
 def comparison_table(profiles: Sequence[Profile]) -> Table:
     """Return every batch of every profile, with its p50 as a ratio of the first profile's."""
     table = _table("Comparison", "batch", "model", "framework")
-    for name in (f"p50 ms {INTERVAL}", "p50 ratio", "p99 ms", "req/s"):
+    for name in (f"p50 ms {INTERVAL}", "p50 ratio", "p99 ms", "items/s"):
         table.add_column(name, justify="right", overflow="fold")
     table.add_column("status", overflow="fold")
     batches = sorted({point.batch_size for profile in profiles for point in profile.points})
@@ -170,7 +171,7 @@ def comparison_table(profiles: Sequence[Profile]) -> Table:
 
 def _points(profile: Profile) -> Table:
     table = _table("Latency by batch size, ms", "batch", f"p50 {INTERVAL}")
-    for name in ("p90", "p95", "p99", "n", "req/s", "peak RSS"):
+    for name in ("p90", "p95", "p99", "n", "items/s", "peak RSS"):
         table.add_column(name, justify="right", overflow="fold")
     table.add_column("status", overflow="fold")
     summaries = {summary.batch_size: summary for summary in profile.points}
@@ -195,18 +196,25 @@ def _point_row(point: Point, summary: PointSummary | None) -> list[Text | str]:
 
 
 def _scenario(result: ScenarioResult, latency: Latency | None) -> Table:
-    name = result.kind.replace("_", " ")
-    table = _table(f"MLPerf LoadGen, {name}: latency of requests, ms", "batch", f"p50 {INTERVAL}")
-    for column in ("p90", "p95", "p99", "n", "peak req/s"):
+    name, offline = result.kind.replace("_", " "), result.kind == "offline"
+    what = "wait since the test began" if offline else "latency of requests"
+    rate = offline_rps(result) if offline else result.peak_rps
+    table = _table(f"MLPerf LoadGen, {name}: {what}, ms", "batch")
+    for column in (*PERCENTILES, "n", "items/s" if offline else "peak req/s"):
         table.add_column(column, justify="right", overflow="fold")
     table.add_column("LoadGen says", overflow="fold")
     table.add_row(
         str(result.batch_size),
-        *(_percentiles(latency) if latency else [NONE] * len(PERCENTILES)),
+        *(_percentile(latency.percentiles[p]) if latency else NONE for p in PERCENTILES),
         str(latency.count) if latency else NONE,
-        number_text(result.peak_rps) if result.peak_rps is not None else NONE,
+        number_text(rate) if rate is not None else NONE,
         _status("valid" if result.valid else "invalid"),
     )
+    if offline:
+        table.caption = _text(
+            "All items are issued at once: their wait grows with the length of the test, and only "
+            "items/s compares."
+        )
     return table
 
 
@@ -227,7 +235,7 @@ def _idle(entries: Sequence[IdleSummary]) -> Table:
             str(entry.batch_size),
             f"{entry.gap_ms:g}" if entry.gap_ms else "back-to-back",
             _interval(entry.p50_ms),
-            f"{entry.ratio:.2f}",
+            NONE if entry.ratio is None else f"{entry.ratio:.2f}",
             str(entry.count),
         )
     return table
