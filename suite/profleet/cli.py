@@ -114,10 +114,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _recover(parsed: argparse.Namespace) -> int:
+    from profleet.execute.invocation import show
     from profleet.execute.job import recover
 
     folder, result = recover(parsed.folder)
-    print(f"{folder}: {result.status}")
+    show(folder, [(folder, result)])
+    print(f"Log it with: profleet log {folder}", file=sys.stderr)
     return 0 if result.status == "finished" else 1
 
 

@@ -33,7 +33,7 @@ def half_millisecond(tmp_path_factory):
     from profleet.execute.settings import RunSettings
 
     root = tmp_path_factory.mktemp("bench")
-    manifests = tiny.workspace(root, width=768, layers=4)
+    manifests = tiny.workspace(root, width=768, layers=16)
     return root, lambda **measure: _job(plan, RunSettings, root, manifests, measure)
 
 
@@ -141,15 +141,19 @@ def _coordinator_seconds(job: Path) -> float:
     return 0.0
 
 
-def test_repeated_runs_agree(tmp_path):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_repeated_runs_agree(tmp_path, threads):
     """Bar: two runs of one stack agree within their stated intervals in at least 90 % of pairs."""
     from shop import Shop
 
     shop = Shop(tmp_path)
     runs = 8
     for _ in range(runs):
-        done = shop.run("model=squeezenet", options=["measure=quick", "batch_sizes=[1]",
-                        "measure.processes=5", "measure.idle_gaps_ms=[]"])  # fmt: skip
+        options = [
+            "measure=quick", "batch_sizes=[1]", "measure.processes=5", "measure.idle_gaps_ms=[]",
+            f"measure.intra_op_threads={threads}",
+        ]  # fmt: skip
+        done = shop.run("model=squeezenet", options=options)
         assert done.returncode == 0, done.stderr
     metrics = [result["metrics"]["latency_p50_ms/b1"] for result in shop.results()]
     pairs = list(itertools.combinations(metrics, 2))
@@ -157,7 +161,7 @@ def test_repeated_runs_agree(tmp_path):
     floor = sorted(abs(a["value"] / b["value"] - 1) for a, b in pairs)
     widths = [(m["high"] - m["low"]) / m["value"] for m in metrics]
     print(
-        f"\nA/A over {runs} runs: {agree}/{len(pairs)} pairs agree ({agree / len(pairs):.0%}); bar 90 %"
+        f"\nA/A, {threads} threads, {runs} runs: {agree}/{len(pairs)} pairs agree ({agree / len(pairs):.0%}); bar 90 %"
     )
     print(
         f"A/A floor: median difference {statistics.median(floor):.2%}, "

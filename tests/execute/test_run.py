@@ -143,3 +143,66 @@ def test_suite_runs_every_stack(shop):
     assert len({r["sweep_id"] for r in results}) == 1
     # batch sizes were set on the command line (FAST): they win over the suite's
     assert "latency_p50_ms/b2" in results[0]["metrics"]
+
+
+def test_other_hardware_is_not_measured(shop):
+    folder = shop.manifests / "hardware"
+    folder.mkdir()
+    (folder / "my-gpu@1.0.0.yaml").write_text(
+        "schema: profleet/hardware/v1\nname: my-gpu\nversion: 1.0.0\ndescription: Elsewhere.\n"
+        "provenance: {source: test}\nkind: measured\n"
+    )
+    done = shop.run("model=tiny", "hardware=my-gpu")
+    assert done.returncode == 1
+    (result,) = shop.results()
+    assert result["status"] == "unsupported"
+    assert "hardware=local" in result["hint"]
+
+
+def test_a_smaller_budget_is_another_job(shop):
+    assert shop.run("model=tiny", "resume=true").returncode == 0
+    again = shop.run("model=tiny", "resume=true", "measure.budget_seconds=21")
+    assert again.returncode == 0
+    assert "finished before" not in again.stderr
+
+
+def test_mistake_in_a_suite_within_a_sweep_hides_nothing(shop):
+    folder = shop.manifests / "suite"
+    folder.mkdir()
+    for name, model in (("good", "tiny"), ("bad", "no-such-model")):
+        (folder / f"{name}@1.0.0.yaml").write_text(
+            f"schema: profleet/suite/v1\nname: {name}\nversion: 1.0.0\ndescription: One stack.\n"
+            "provenance: {source: test}\n"
+            f"stacks:\n  - {{models: [{model}], frameworks: [onnxruntime]}}\n"
+        )
+    done = shop.run("-m", "suite=good,bad")
+    assert done.returncode == 1
+    assert "stacks[0].models[0]" in done.stdout
+    assert [r["status"] for r in shop.results()].count("finished") == 1
+
+
+def test_scenario_through_the_command(shop):
+    done = shop.run(
+        "model=tiny", "scenario=server", "scenario.target_rps=200",
+        "scenario.latency_bound_ms=50", "scenario.min_seconds=1", "scenario.min_queries=100",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (result,) = shop.results()
+    assert "latency_p50_ms/server" in result["metrics"]
+    (folder,) = shop.folders()
+    assert (folder / "loadgen" / "mlperf_log_summary.txt").is_file()
+    profile = json.loads((folder / "profile.json").read_text("utf-8"))
+    assert profile["measurement"]["scenario"]["settings"]["seeds"]["schedule"] > 0
+
+
+def test_parallel_launcher_executes_and_warns(shop):
+    done = shop.run("-m", "hydra/launcher=joblib", "model=tiny", "measure.seed=0,1")
+    assert done.returncode == 0, done.stderr
+    assert "disturb each other" in done.stderr
+    assert [r["status"] for r in shop.results()] == ["finished", "finished"]
+
+
+def test_showing_a_sweep_is_refused(shop):
+    done = shop.run("-m", "--cfg", "job", "model=tiny", options=[])
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

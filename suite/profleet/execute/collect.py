@@ -6,26 +6,25 @@ statistics are computed here from the samples, by one implementation for all run
 
 from __future__ import annotations
 
-import json
 import shutil
+import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from profleet import __version__
 from profleet.errors import StoreError
+from profleet.execute.foreign import copy_file, copy_folder, last_line, read_object, text
 from profleet.execute.process import Exit
 from profleet.profile.metrics import metrics_of
 from profleet.profile.samples import Samples
 from profleet.profile.schema import Measurement, Profile, StackRef
 from profleet.profile.statistics import CONFIDENCE
 from profleet.profile.store import Result, Status, write_profile, write_result
-from profleet.profile.summary import summarize
+from profleet.profile.summary import status_of, summarize
 
-MAX_JSON_BYTES = 64 * 2**20
 EXIT_KINDS = {
     2: "invalid_job",
     3: "unsupported",
@@ -44,6 +43,7 @@ FILES = {
     "samples": "samples.parquet",
     "environment": "environment.json",
     "log": "runner.log",
+    "partial": "partial",
     "loadgen": "loadgen",
     "plots": "plots",
 }
@@ -62,6 +62,8 @@ class Ticket:
     suite: str | None
     timeout_seconds: float
     started_at: str
+    batch_sizes: tuple[int, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -99,21 +101,23 @@ def collect(scratch: Path, folder: Path, ticket: Ticket, ended: Exit | None) -> 
     """
     failure = _failure(scratch, ticket, ended)
     if failure is not None:
-        _keep_log(scratch, folder)
+        keep(scratch, folder)
         return finish(folder, ticket, failure)
     try:
-        measurement = Measurement.model_validate(_json(scratch / "profile.json"))
+        measurement = Measurement.model_validate(read_object(scratch / "profile.json"))
         if measurement.run_id != ticket.run_id:
             raise ValueError("it belongs to another run")
+        if {point.batch_size for point in measurement.points} - set(ticket.batch_sizes):
+            raise ValueError("it measured batch sizes that were not asked for")
         samples = Samples.from_npz(scratch / "samples.npz")
-        environment = _json(scratch / "environment.json")
+        environment = read_object(scratch / "environment.json")
         summary = summarize(measurement, samples)
-    except (ValidationError, ValueError, StoreError) as error:
-        _keep_log(scratch, folder)
-        detail = str(error).replace("\n", " ")[:300]
-        broken = Failure("protocol", f"the runner's result cannot be used: {detail}", None)
-        return finish(folder, ticket, broken)
-    unstable = any(point.status == "unstable" for point in measurement.points)
+    except (ValidationError, ValueError, TypeError, RecursionError, StoreError) as error:
+        keep(scratch, folder)
+        said = f"The runner's result cannot be used: {text(error)[:300]}"
+        return finish(folder, ticket, Failure("protocol", said, None))
+    told = environment.get("warnings")
+    warnings = [text(warning) for warning in told] if isinstance(told, list) else []
     profile = Profile(
         run_id=ticket.run_id,
         run_key=ticket.run_key,
@@ -121,8 +125,8 @@ def collect(scratch: Path, folder: Path, ticket: Ticket, ended: Exit | None) -> 
         profleet_version=__version__,
         executor=ticket.executor,
         stack=ticket.stack,
-        status="unstable" if unstable else "steady",
-        warnings=[*summary.warnings, *map(str, environment.get("warnings", []))],
+        status=status_of(measurement),
+        warnings=[*ticket.notes, *summary.warnings, *warnings],
         measurement=measurement,
         points=summary.points,
         idle=summary.idle,
@@ -131,8 +135,7 @@ def collect(scratch: Path, folder: Path, ticket: Ticket, ended: Exit | None) -> 
         confidence=CONFIDENCE,
     )
     write_profile(folder, profile, samples, environment)
-    if (scratch / "loadgen").is_dir():
-        shutil.copytree(scratch / "loadgen", folder / "loadgen", dirs_exist_ok=True)
+    copy_folder(scratch / "loadgen", folder / "loadgen")
     return finish(folder, ticket, profile=profile)
 
 
@@ -163,61 +166,81 @@ def finish(
     return result
 
 
+def keep(scratch: Path, folder: Path) -> None:
+    """Keep what a run without a profile left: its log and the processes that did finish.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        copy_file(scratch / "runner.log", folder / FILES["log"])
+        copy_folder(scratch / "processes", folder / FILES["partial"])
+    except OSError as error:
+        raise StoreError(f"{folder}: {error.strerror or error}") from None
+
+
+def clear(folder: Path) -> None:
+    """Remove the files of an earlier run from a result folder that is used again.
+
+    Raises:
+        OSError: they cannot be removed.
+    """
+    for name in (*FILES.values(), "result.json"):
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def _failure(scratch: Path, ticket: Ticket, ended: Exit | None) -> Failure | None:
-    if ended is None:
+    if ended is None or ended.code == 0:
         return None
     if ended.timed_out:
         return Failure(
             "timeout",
-            f"the job ran longer than measure.timeout_seconds={ticket.timeout_seconds:g} "
-            "and was stopped",
-            "Raise the timeout, or measure fewer batch sizes.",
+            f"The job ran longer than measure.timeout_seconds={ticket.timeout_seconds:g} "
+            "and was stopped.",
+            "Raise the timeout, or measure fewer batch sizes." + _partial(scratch),
         )
-    if ended.code == 0:
-        return None
-    path = scratch / "failure.json"
-    if path.is_file():
-        try:
-            told = _json(path)
-            hint = told.get("hint")
-            return Failure(str(told["kind"]), str(told["message"]), str(hint) if hint else None)
-        except (KeyError, ValueError, StoreError):
-            pass
+    try:
+        told = read_object(scratch / "failure.json")
+        kind, message = text(told["kind"]), text(told["message"])
+    except (KeyError, ValueError):
+        return _untold(scratch, ended)
+    hint = text(told["hint"]) if kind == "unsupported" and told.get("hint") else ""
+    if kind != "unsupported":
+        hint = f"{_advice(told.get('hint'))}{_partial(scratch)}".strip()
+    return Failure(kind, message, hint or None)
+
+
+def _untold(scratch: Path, ended: Exit) -> Failure:
+    """A runner that ended without saying why."""
     if ended.code < 0:
         return Failure(
             "runner_died",
-            f"the runner was killed by signal {-ended.code}",
-            "If nobody killed it, the machine ran out of memory: see the kernel log.",
+            f"The runner was killed by {_signal(-ended.code)}.",
+            "If nobody killed it, the machine ran out of memory: see the kernel log."
+            + _partial(scratch),
         )
     kind = EXIT_KINDS.get(ended.code, "bug")
-    last = _last_line(ended.log)
-    return Failure(kind, f"the runner ended with code {ended.code}: {last}", "See runner.log.")
+    said = f"The runner ended with code {ended.code}: {last_line(ended.log)}"
+    return Failure(kind, said, "See runner.log." + _partial(scratch))
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _advice(hint: object) -> str:
+    """A runner's hint, without its own account of what it kept: the folder it names is gone."""
+    return "" if hint is None or "processes/" in str(hint) else text(hint)
+
+
+def _partial(scratch: Path) -> str:
+    finished = any((scratch / "processes").glob("*.npz"))
+    return " What was measured until then is in partial/." if finished else ""
+
+
+def _signal(number: int) -> str:
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"{path.name} is larger than {MAX_JSON_BYTES >> 20} MiB")
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path.name} is missing") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} is not an object")  # noqa: TRY004 -- foreign data
-    return content
-
-
-def _last_line(log: Path) -> str:
-    try:
-        lines = log.read_text("utf-8", "replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return lines[-1][:300] if lines else "it printed nothing"
-
-
-def _keep_log(scratch: Path, folder: Path) -> None:
-    log = scratch / "runner.log"
-    if log.is_file() and log.stat().st_size:
-        try:
-            shutil.copyfile(log, folder / "runner.log")
-        except OSError as error:
-            raise StoreError(f"{folder}: {error.strerror or error}") from None
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"

@@ -17,7 +17,17 @@ from typing import Any
 
 from profleet.errors import ArtifactError, ProfleetError, StoreError
 from profleet.execute import index
-from profleet.execute.collect import FILES, Failure, Ticket, collect, finish, now
+from profleet.execute.collect import (
+    FILES,
+    Failure,
+    Ticket,
+    clear,
+    collect,
+    finish,
+    keep,
+    now,
+)
+from profleet.execute.invocation import say
 from profleet.execute.plan import Job
 from profleet.execute.process import ProcessExecutor
 from profleet.execute.progress import Progress
@@ -26,6 +36,7 @@ from profleet.profile.schema import StackRef
 from profleet.profile.store import Result, load_result, write_json, write_result
 
 TICKET = "ticket.json"
+INTERRUPTED = Failure("interrupted", "The job was interrupted.", None)
 
 
 def execute_job(job: Job, folder: Path, sweep_id: str | None, progress: Progress) -> Result:
@@ -37,6 +48,7 @@ def execute_job(job: Job, folder: Path, sweep_id: str | None, progress: Progress
     """
     ticket = _ticket(job, sweep_id)
     folder.mkdir(parents=True, exist_ok=True)
+    clear(folder)
     write_json(folder / FILES["job"], job.document())
     write_json(folder / FILES["lock"], job.lock.model_dump(mode="json", by_alias=True))
     if job.unsupported is not None:
@@ -49,7 +61,7 @@ def execute_job(job: Job, folder: Path, sweep_id: str | None, progress: Progress
     except ArtifactError as error:
         return finish(folder, ticket, Failure("artifact", str(error), None))
     except KeyboardInterrupt:
-        finish(folder, ticket, Failure("interrupted", "stopped by Ctrl-C", None))
+        finish(folder, ticket, INTERRUPTED)
         raise
     scratch = Path(tempfile.mkdtemp(prefix="profleet-job-"))
     _prepare(scratch, job, artifact, folder, ticket)
@@ -61,8 +73,9 @@ def execute_job(job: Job, folder: Path, sweep_id: str | None, progress: Progress
             on_event=progress.event,
         )
     except KeyboardInterrupt:
+        keep(scratch, folder)
         shutil.rmtree(scratch, ignore_errors=True)
-        finish(folder, ticket, Failure("interrupted", "stopped by Ctrl-C", None))
+        finish(folder, ticket, INTERRUPTED)
         raise
     except ProfleetError:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -82,7 +95,11 @@ def reuse(job: Job, folder: Path, finished: Path, sweep_id: str | None) -> Resul
     write_json(folder / FILES["lock"], job.lock.model_dump(mode="json", by_alias=True))
     paths = {name: os.path.relpath(finished / path, folder) for name, path in earlier.paths.items()}
     result = earlier.model_copy(
-        update={"sweep_id": sweep_id, "paths": paths, "reused_from": str(finished.resolve())}
+        update={
+            "sweep_id": sweep_id,
+            "paths": paths,
+            "reused_from": os.path.relpath(finished, folder),
+        }
     )
     write_result(folder, result)
     return result
@@ -98,7 +115,9 @@ def recover(scratch: Path) -> tuple[Path, Result]:
         kept: dict[str, Any] = json.loads((scratch / TICKET).read_text("utf-8"))
         folder = Path(kept.pop("folder"))
         store = Path(kept.pop("store"))
-        ticket = Ticket(**{**kept, "stack": StackRef.model_validate(kept["stack"])})
+        stack = StackRef.model_validate(kept["stack"])
+        sizes, notes = tuple(kept["batch_sizes"]), tuple(kept["notes"])
+        ticket = Ticket(**{**kept, "stack": stack, "batch_sizes": sizes, "notes": notes})
     except (OSError, ValueError, KeyError, TypeError):
         raise StoreError(
             f"{scratch} holds no kept measurement: it has no {TICKET} of a failed write."
@@ -129,6 +148,8 @@ def _ticket(job: Job, sweep_id: str | None) -> Ticket:
         suite=job.settings.suite,
         timeout_seconds=job.settings.measure.timeout_seconds,
         started_at=now(),
+        batch_sizes=job.batch_sizes,
+        notes=job.notes,
     )
 
 
@@ -147,6 +168,9 @@ def _or_keep(write: Callable[[], Result], scratch: Path) -> Result:
         return write()
     except (OSError, StoreError) as error:
         raise StoreError(
-            f"The result could not be written ({error}). The measurement is kept: free space, then "
+            f"The result could not be written ({error}) The measurement is kept: free space, then "
             f"run `profleet recover {scratch}`."
         ) from None
+    except KeyboardInterrupt:
+        say(f"The measurement is kept: `profleet recover {scratch}` finishes it.")
+        raise

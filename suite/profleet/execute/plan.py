@@ -14,7 +14,7 @@ from profleet.errors import ConfigError, did_you_mean
 from profleet.execute.settings import MeasureSettings, RunSettings, check
 from profleet.hardware.detect import machine_class, snapshot
 from profleet.manifest.canonical import sha256_of
-from profleet.manifest.documents import Suite
+from profleet.manifest.documents import Framework, Suite
 from profleet.manifest.library import Library
 from profleet.manifest.lock import Lock, Stack, expand_suite, lock_stack, stack_of
 from profleet.paths import data_dir
@@ -22,8 +22,8 @@ from profleet.profile.schema import StackRef
 
 JOB_SCHEMA = "profleet/job/v1"
 
-# Settings that change how long a measurement may take, not what it measures.
-LIMITS = {"budget_seconds", "timeout_seconds"}
+# A run that finished did not reach it, so it does not tell two runs apart.
+LIMITS = {"timeout_seconds"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Job:
     batch_sizes: tuple[int, ...]
     run_id: str
     machine: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -67,26 +68,30 @@ class Job:
     def unsupported(self) -> tuple[str, str] | None:
         """Why the stack cannot execute and what to do, as far as the manifests tell."""
         model, framework = self.stack.model.document, self.stack.framework.document
+        hardware = self.stack.hardware.document
+        if hardware.detect != "local":
+            reason = f"{hardware.name} is not this machine, and only this machine can be measured."
+            return reason, "Say hardware=local."
         if framework.runner not in model.frameworks:
             reason = model.not_supported.get(
                 framework.runner, f"its manifest claims only {', '.join(model.frameworks)}"
             )
-            return f"{model.name} does not execute under {framework.runner}: {reason}", ""
+            return f"{model.name} does not execute under {framework.runner}: {reason}.", ""
         for package, wanted in framework.packages.items():
             found = self.lock.packages[package]
             if found.version is None:
                 return (
-                    f"{package} {wanted} is not installed",
-                    f"Install it: pip install 'profleet[{_extra(framework)}]'.",
+                    f"{package} {wanted} is not installed.",
+                    _install_hint(framework),
                 )
             if not found.satisfies(wanted):
                 return (
-                    f"{package} {found.version} is outside the range {wanted} of the manifest",
+                    f"{package} {found.version} is outside the range {wanted} of the manifest.",
                     "Install a release in that range, or name another framework version.",
                 )
         if not self.batch_sizes:
             allowed = list(model.batch_sizes or ())
-            return f"{model.name} takes only batch sizes {allowed}", ""
+            return f"{model.name} takes only batch sizes {allowed}.", ""
         return None
 
     def document(self) -> dict[str, Any]:
@@ -146,14 +151,22 @@ def plan(settings: RunSettings, overridden: frozenset[str]) -> Iterator[Job]:
             wanted = own_sizes
         allowed = stack.model.document.batch_sizes
         sizes = tuple(size for size in wanted if allowed is None or size in allowed)
-        yield _job(stack, settings, sizes, machine)
+        dropped = [size for size in wanted if size not in sizes]
+        note = f"Batch {', '.join(map(str, dropped))}: the model does not take it; left out."
+        yield _job(stack, settings, sizes, machine, (note,) if dropped else ())
 
 
 def _job(
-    stack: Stack, settings: RunSettings, sizes: tuple[int, ...], machine: dict[str, Any]
+    stack: Stack,
+    settings: RunSettings,
+    sizes: tuple[int, ...],
+    machine: dict[str, Any],
+    notes: tuple[str, ...] = (),
 ) -> Job:
+    if settings.scenario.kind != "sweep":
+        sizes = sizes[:1]  # a scenario executes with one batch size
     lock = lock_stack(stack, settings.executor.python)
-    return Job(stack, lock, settings, sizes, uuid.uuid4().hex, machine)
+    return Job(stack, lock, settings, sizes, uuid.uuid4().hex, machine, notes)
 
 
 def _refuse_batches(stack: Stack, sizes: tuple[int, ...]) -> None:
@@ -176,7 +189,7 @@ def _with_suite(settings: RunSettings, suite: Suite, overridden: frozenset[str])
         if key not in MeasureSettings.model_fields:
             known = did_you_mean(key, MeasureSettings.model_fields)
             raise ConfigError(f"Suite {suite.name}: measure.overrides.{key}: unknown key. {known}")
-        if key not in mine:
+        if key not in mine and "measure" not in overridden:
             measure[key] = value
     updates: dict[str, Any] = {"measure": check(MeasureSettings, measure)}
     if "batch_sizes" not in overridden:
@@ -195,5 +208,11 @@ def _preset(suite: Suite) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def _extra(framework: Any) -> str:
-    return "cuda" if framework.accelerator == "cuda" else str(framework.runner)
+def _install_hint(framework: Framework) -> str:
+    if framework.runner == "torch":
+        return (
+            "Install the build of torch that fits this machine; the README says how to keep "
+            "gigabytes of CUDA libraries off one without an NVIDIA GPU."
+        )
+    extra = "cuda" if framework.accelerator == "cuda" else framework.runner
+    return f"Install it: pip install 'profleet[{extra}]'."

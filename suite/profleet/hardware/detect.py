@@ -12,7 +12,10 @@ from typing import Any
 from profleet.errors import ProfleetError
 from profleet.paths import data_dir
 
-CLASS_FIELDS = ("architecture", "cpu_model", "physical_cores", "threads_per_core", "gpus")
+CLASS_FIELDS = (
+    "architecture", "cpu_model", "physical_cores", "threads_per_core", "gpus",
+    "cpu_affinity", "cgroup_cpu_quota", "cgroup_memory_limit_bytes",
+)  # fmt: skip
 """Fields that decide whether two machines may share a finished run."""
 
 
@@ -30,7 +33,7 @@ def snapshot(python: str | None = None) -> dict[str, dict[str, Any]]:
     environment = {**os.environ, "PYTHONPATH": str(data_dir("runners"))}
     try:
         done = subprocess.run(
-            [interpreter, "-m", "profleet_runner.environment"],
+            [interpreter, "-P", "-m", "profleet_runner.environment"],
             capture_output=True,
             check=True,
             env=environment,

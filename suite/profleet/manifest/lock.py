@@ -293,7 +293,11 @@ print(json.dumps(found))
 def _installed_there(names: tuple[str, ...], python: str) -> dict[str, str | None]:
     try:
         done = subprocess.run(
-            [python, "-c", _ASK, *names], capture_output=True, text=True, timeout=60, check=True
+            [python, "-P", "-c", _ASK, *names],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         )
         found: dict[str, str | None] = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:

@@ -79,7 +79,7 @@ def _installed_bytes(source: PackageSource) -> bytes | None:
 def _download(source: PackageSource, folder: Path) -> Path:
     requirement = f"{source.package}=={source.version}"
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+        sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
         "--no-input", "--no-deps", "--only-binary=:all:", "--ignore-requires-python",
         "--dest", str(folder), requirement,
     ]  # fmt: skip

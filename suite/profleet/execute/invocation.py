@@ -1,0 +1,90 @@
+"""One ``profleet run`` from the outside: where its results go, what it prints, how it exits.
+
+Jobs of parallel launchers run in other processes, so what they did is read from their folders.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from profleet.errors import ProfleetError
+from profleet.execute.settings import TrackingSettings
+from profleet.profile.store import Result, find_results, load_profile, load_result
+
+
+@dataclass
+class Invocation:
+    """What this process knows of the command it carries out."""
+
+    root: Path | None = None
+    tracking: TrackingSettings | None = None
+    allow_unsupported: bool = False
+    interrupted: bool = False
+    mistake: ProfleetError | None = None
+    unrecorded: bool = False
+    """A job failed in a way that could not even be written down."""
+
+    def close(self) -> int:
+        """Print what was produced, log the summary of a sweep, return the exit code."""
+        root = self.root
+        if root is None or not root.is_dir():
+            return self._code([])
+        if {entry.name for entry in root.iterdir()} <= {".hydra"}:
+            shutil.rmtree(root, ignore_errors=True)  # a mistake before the first job: no litter
+            return self._code([])
+        results = [(folder, load_result(folder)) for folder in find_results(root)]
+        show(root, results)
+        if len(results) > 1 or (root / "multirun.yaml").exists():
+            self._log_summary(root, bool(results))
+        if self.interrupted:
+            say(
+                "Interrupted. What is finished stays; the same command with resume=true does the "
+                "rest, and `profleet log` sends what is not logged yet."
+            )
+        return self._code([result for _, result in results])
+
+    def _code(self, results: list[Result]) -> int:
+        if self.interrupted:
+            return 130
+        accepted = {"finished"} | ({"unsupported"} if self.allow_unsupported else set())
+        bad = self.unrecorded or any(result.status not in accepted for result in results)
+        return 1 if bad else 0
+
+    def _log_summary(self, root: Path, any_results: bool) -> None:
+        if not any_results or self.tracking is None or self.tracking.uri is None:
+            return
+        from profleet.tracking import log_sweep
+
+        try:
+            log_sweep(root, self.tracking)
+        except ProfleetError as error:
+            say(str(error))
+
+
+def show(root: Path, results: list[tuple[Path, Result]]) -> None:
+    """Print the profile of one job, or one table of all jobs, and draw their comparison."""
+    from profleet.report.plots import write_comparison
+    from profleet.report.tables import print_jobs, print_profile
+
+    finished = [
+        folder / (result.reused_from or "")
+        for folder, result in results
+        if result.status == "finished"
+    ]
+    if len(results) == 1 and finished:
+        print_profile(load_profile(finished[0]))
+    elif results:
+        print_jobs([result for _, result in results])
+        if len(finished) > 1:
+            with suppress(OSError):  # a picture is not worth a failed sweep
+                write_comparison([load_profile(folder) for folder in finished], root / "plots")
+    say(f"Results: {root}")
+
+
+def say(text: str) -> None:
+    """Print for people: results go to standard output, everything else to standard error."""
+    print(text, file=sys.stderr, flush=True)
