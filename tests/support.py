@@ -96,6 +96,7 @@ def make_measurement(what: Synthetic = Synthetic()) -> Measurement:
     cold = [
         {
             "process": process,
+            "start_s": 0.12 + 0.01 * random.random(),
             "import_s": 0.35 + 0.02 * random.random(),
             "load_s": 0.004 + 0.001 * random.random(),
             "init_s": 0.05 + 0.01 * random.random(),

@@ -5,9 +5,10 @@ failure if there is one, go to the coordinator through a pipe; what was measured
 ``JOB_DIR/processes/NUMBER.npz`` and ``.json``, rewritten after every point, so that a process that
 is killed loses at most the point it was at.
 
-Cold start: ``load_s`` reads the artifact through the page cache, which is usually warm; it says
-what a restart costs on a machine that ran the model before, not what a first start from cold
-storage costs.
+Cold start: ``start_s`` is everything from the moment that the coordinator started this process
+until the import of the framework begins: the interpreter, numpy, the modules of this package.
+``load_s`` reads the artifact through the page cache, which is usually warm; it says what a restart
+costs on a machine that ran the model before, not what a first start from cold storage costs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from profleet_runner import frameworks
 from profleet_runner.frameworks import Options, Session, Unsupported
@@ -45,9 +46,7 @@ from profleet_runner.resources import (
     peak_rss,
     says_out_of_memory,
 )
-
-if TYPE_CHECKING:
-    from profleet_runner.sweep import Sweep
+from profleet_runner.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,7 @@ class Worker:
             limit_memory(job.memory_limit_bytes)
         options = self._options()
         framework = self._framework(options)
+        start_s = time.monotonic() - self.given.spawned
         began = time.perf_counter()
         with self.framework_errors("importing"):
             framework.import_framework()
@@ -133,14 +133,13 @@ class Worker:
         init_s = time.perf_counter() - began
         del artifact
 
-        from profleet_runner.sweep import Sweep
-
         sweep = Sweep(self, session)
         first = sweep.order[0]
         first_run_s = sweep.first_run(first)
         result: dict[str, Any] = {
             "cold_start": {
                 "process": self.number,
+                "start_s": start_s,
                 "import_s": import_s,
                 "load_s": load_s,
                 "init_s": init_s,

@@ -123,7 +123,7 @@ def test_every_process_started_cold(finished, measured):
     assert [cold.process for cold in measured.cold_start] == [0, 1]
     for cold in measured.cold_start:
         assert cold.first_run_batch in job["batch_sizes"]
-        assert min(cold.import_s, cold.load_s, cold.init_s, cold.first_run_s) > 0
+        assert min(cold.start_s, cold.import_s, cold.load_s, cold.init_s, cold.first_run_s) > 0
 
 
 def test_points_are_the_batch_sizes_in_order(finished, measured):

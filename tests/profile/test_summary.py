@@ -137,8 +137,10 @@ def test_cold_start_is_a_median_and_first_runs_are_of_one_batch_size():
     measurement = make_measurement(Synthetic(processes=3))
     for start, seconds, batch in zip(measurement.cold_start, (1, 2, 9), (1, 1, 8), strict=True):
         start.init_s, start.first_run_s, start.first_run_batch = seconds, seconds, batch
+        start.start_s = seconds / 10
     cold = summarize(measurement, make_samples(Synthetic(processes=3))).cold_start
-    assert (cold.processes, cold.init_s, cold.first_run_s) == (3, 2, 1.5)
+    assert (cold.processes, cold.start_s, cold.init_s, cold.first_run_s) == (3, 0.2, 2, 1.5)
+    assert (cold.first_run_processes, cold.first_run_batch) == (2, 1)
 
 
 def test_a_measurement_without_cold_start_is_refused():

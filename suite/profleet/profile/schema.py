@@ -8,9 +8,10 @@ completed by the host with statistics and provenance):
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MEASUREMENT_SCHEMA = "profleet/measurement/v1"
 PROFILE_SCHEMA = "profleet/profile/v1"
@@ -18,6 +19,16 @@ RESULT_SCHEMA = "profleet/result/v1"
 
 PHASES = ("warmup", "steady", "idle", "scenario")
 """Meaning of the codes 0-3 in the column ``phase`` of the samples."""
+
+
+def _moment(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("the time does not say its zone; write UTC, such as 2026-01-02T03:04:05Z")
+    return text
+
+
+Timestamp = Annotated[str, AfterValidator(_moment)]
+"""A moment as text: ISO 8601, with its zone (UTC)."""
 
 
 class Record(BaseModel):
@@ -66,6 +77,9 @@ class ColdStart(Record):
     """One fresh process from nothing to its first answer. Seconds."""
 
     process: int
+    start_s: float = Field(
+        description="starting the interpreter and numpy, before the framework is imported"
+    )
     import_s: float = Field(description="importing the framework")
     load_s: float = Field(description="reading the artifact from storage into memory")
     init_s: float = Field(description="building the session: parsing, optimizing, allocating")
@@ -148,8 +162,8 @@ class Measurement(Record):
     run_id: str
     runner: RunnerInfo
     framework: FrameworkInfo
-    started_at: str = Field(description="UTC, ISO 8601")
-    finished_at: str
+    started_at: Timestamp = Field(description="UTC, ISO 8601")
+    finished_at: Timestamp
     cold_start: list[ColdStart]
     points: list[Point]
     check: CheckResult
@@ -211,13 +225,16 @@ class IdleSummary(Record):
 
 
 class ColdStartSummary(Record):
-    """Medians over processes, seconds."""
+    """Medians over processes, seconds; of ``first_run_s`` over ``first_run_processes`` of them."""
 
     processes: int
+    start_s: float
     import_s: float
     load_s: float
     init_s: float
-    first_run_s: float
+    first_run_s: float = Field(description="where the first request was the smallest first batch")
+    first_run_processes: int = Field(description="processes whose first batch was first_run_batch")
+    first_run_batch: int = Field(description="the smallest batch that came first in a process")
 
 
 class StackRef(Record):

@@ -221,10 +221,13 @@ def _cold_start(measurement: Measurement) -> ColdStartSummary:
     first = [start.first_run_s for start in starts if start.first_run_batch == batch]
     return ColdStartSummary(
         processes=len(starts),
+        start_s=stdlib.median(start.start_s for start in starts),
         import_s=stdlib.median(start.import_s for start in starts),
         load_s=stdlib.median(start.load_s for start in starts),
         init_s=stdlib.median(start.init_s for start in starts),
         first_run_s=stdlib.median(first),
+        first_run_processes=len(first),
+        first_run_batch=batch,
     )
 
 

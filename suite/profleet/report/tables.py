@@ -220,9 +220,13 @@ def _scenario(result: ScenarioResult, latency: Latency | None) -> Table:
 
 def _cold_start(summary: ColdStartSummary) -> Table:
     title = f"Cold start, median of {_count(summary.processes, 'process', 'processes')}, s"
-    table = _table(title, "import", "load", "init", "first run")
-    parts = (summary.import_s, summary.load_s, summary.init_s, summary.first_run_s)
+    first = f"first run (batch {summary.first_run_batch})"
+    table = _table(title, "start", "import", "load", "init", first)
+    parts = (summary.start_s, summary.import_s, summary.load_s, summary.init_s, summary.first_run_s)
     table.add_row(*(number_text(part) for part in parts))
+    if summary.first_run_processes < summary.processes:
+        count = _count(summary.first_run_processes, "process", "processes")
+        table.caption = _text(f"First run: {count}, the others began with another batch size.")
     return table
 
 
