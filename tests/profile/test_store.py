@@ -3,6 +3,7 @@ import json
 import os
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,10 +19,11 @@ from profleet.profile.store import (
     load_samples,
     replacing,
     set_tracking,
+    source_of,
     write_json,
     write_result,
 )
-from support import Synthetic, make_profile, make_profile_dir
+from support import STARTED_AT, Synthetic, make_profile, make_profile_dir
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +214,8 @@ def test_any_reason_survives(tmp_path_factory, reason, status):
     folder = tmp_path_factory.mktemp("result")
     stack = {"model": "m@1.0.0", "framework": "f@1.0.0", "hardware": "local@1.0.0"}
     result = Result(
-        status=status, reason=reason, run_id="", run_key="", stack=stack, started_at="",
-        finished_at="",
+        status=status, reason=reason, run_id="", run_key="", stack=stack, started_at=STARTED_AT,
+        finished_at=STARTED_AT,
     )  # fmt: skip
     write_result(folder, result)
     assert load_result(folder) == result
@@ -236,3 +238,28 @@ def test_a_result_folder_finds_itself_and_a_missing_one_is_an_error(finished, tm
     assert list(find_results(finished)) == [finished]
     with pytest.raises(StoreError, match="cannot be read: No such file"):
         list(find_results(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_reused_result_names_its_source_from_where_it_lies(tmp_path, monkeypatch, absolute):
+    earlier = make_profile_dir(tmp_path / "store" / "runs" / "a")
+    later = tmp_path / "store" / "sweeps" / "b" / "0"
+    path = str(earlier) if absolute else "../../../runs/a"
+    write_result(later, load_result(earlier).model_copy(update={"reused_from": path}))
+    monkeypatch.chdir(tmp_path / "store")
+    assert source_of(later, load_result(later)) == earlier
+    assert source_of(Path("sweeps/b/0"), load_result(later)) == earlier
+    assert source_of(earlier, load_result(earlier)) == earlier
+
+
+@pytest.mark.parametrize("moment", ["yesterday", "2026-13-01T00:00:00Z", "2026-01-02T03:04:05", ""])
+def test_a_moment_that_is_none_is_refused(tmp_path, moment):
+    folder = make_profile_dir(tmp_path / "r")
+    for name in ("result.json", "profile.json"):
+        document = json.loads((folder / name).read_text("utf-8"))
+        (document if name == "result.json" else document["measurement"])["started_at"] = moment
+        (folder / name).write_text(json.dumps(document), "utf-8")
+    with pytest.raises(StoreError, match=r"result\.json is not a valid .*: started_at"):
+        load_result(folder)
+    with pytest.raises(StoreError, match=r"measurement\.started_at"):
+        load_profile(folder)

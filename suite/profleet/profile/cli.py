@@ -75,12 +75,12 @@ Job = tuple[Path, "Result", "Profile | None"]
 
 
 def _read(folder: Path) -> Job:
-    from profleet.profile.store import load_profile, load_result
+    from profleet.profile.store import load_profile, load_result, source_of
 
     result = load_result(folder)
     if result.status != "finished":
         return folder, result, None
-    return folder, result, load_profile(Path(result.reused_from or folder))
+    return folder, result, load_profile(source_of(folder, result))
 
 
 def _document(folder: Path, result: Result, profile: Profile | None) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _print(jobs: list[Job], *, compare: bool) -> None:
 
 
 def _plot(jobs: list[Job], comparison: Path | None) -> None:
-    from profleet.profile.store import load_samples
+    from profleet.profile.store import load_samples, source_of
     from profleet.report.plots import write_comparison, write_plots
 
     profiles = [profile for _, _, profile in jobs if profile is not None]
@@ -123,7 +123,7 @@ def _plot(jobs: list[Job], comparison: Path | None) -> None:
             return
         for folder, result, profile in jobs:
             if profile is not None:
-                samples = load_samples(Path(result.reused_from or folder))
+                samples = load_samples(source_of(folder, result))
                 _list(write_plots(profile, samples, folder / "plots"))
     except OSError as error:
         raise ConfigError(

@@ -28,12 +28,13 @@ from profleet.profile.schema import (
     Profile,
     Record,
     StackRef,
+    Timestamp,
 )
 
 __all__ = [
     "Metric", "Result", "Status", "Tracking", "find_results", "load_profile", "load_result",
-    "load_samples", "metrics_of", "replacing", "set_tracking", "write_json", "write_profile",
-    "write_result",
+    "load_samples", "metrics_of", "replacing", "set_tracking", "source_of", "write_json",
+    "write_profile", "write_result",
 ]  # fmt: skip
 
 PROFILE, SAMPLES, ENVIRONMENT, RESULT = (
@@ -71,11 +72,13 @@ class Result(Record):
     paths: dict[str, str] = Field(
         default_factory=dict, description="name -> path, relative to the folder of this file"
     )
-    started_at: str = Field(description="UTC, ISO 8601")
-    finished_at: str
+    started_at: Timestamp = Field(description="UTC, ISO 8601")
+    finished_at: Timestamp
     tracking: Tracking = Tracking()
     reused_from: str | None = Field(
-        default=None, description="folder of the earlier run that answers this job"
+        default=None,
+        description="folder of the earlier run that answers this job, relative to the folder of "
+        "this file",
     )
 
 
@@ -196,6 +199,13 @@ def load_result(folder: Path) -> Result:
         StoreError: it is missing, damaged or of a newer version.
     """
     return _load(folder / RESULT, RESULT_SCHEMA, Result)
+
+
+def source_of(folder: Path, result: Result) -> Path:
+    """Return the folder that holds the files of a result: its own, or that of the earlier run."""
+    if result.reused_from is None:
+        return folder
+    return Path(os.path.normpath(folder.absolute() / result.reused_from))
 
 
 def load_samples(folder: Path) -> Samples:
