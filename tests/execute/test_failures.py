@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tiny
-from shop import ENDLESS, FAST, descendants, runners_alive
+from shop import ENDLESS, FAST, runners_alive
 
 
 def measuring(shop):
@@ -42,8 +42,12 @@ def test_killed_runner(shop, wait_for):
 def test_killed_worker(shop, wait_for):
     process = shop.start("model=tiny", options=ENDLESS)
     wait_for(lambda: measuring(shop))
-    workers = [pid for pid in descendants(process.pid) if not descendants(pid)]
-    os.kill(workers[-1], signal.SIGKILL)
+    (worker,) = [
+        pid
+        for pid in runners_alive(shop.scratch)
+        if b"profleet_runner.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    os.kill(worker, signal.SIGKILL)
     code, _, _ = end(process)
     assert code == 1
     (result,) = shop.results()

@@ -192,7 +192,7 @@ def test_scenario_through_the_command(shop):
     (folder,) = shop.folders()
     assert (folder / "loadgen" / "mlperf_log_summary.txt").is_file()
     profile = json.loads((folder / "profile.json").read_text("utf-8"))
-    assert profile["measurement"]["scenario"]["settings"]["seeds"]["schedule"] > 0
+    assert profile["measurement"]["scenario"]["settings"]["schedule_rng_seed"] > 0
 
 
 def test_parallel_launcher_executes_and_warns(shop):
