@@ -35,9 +35,11 @@ from profleet_runner.protocol import (
     send,
     write_json,
 )
-from profleet_runner.resources import out_of_memory, says_out_of_memory
+from profleet_runner.resources import die_with_parent, out_of_memory, says_out_of_memory
 
 ASSIGNMENT = "PROFLEET_RUNNER_WORKER"
+PARENT = "PROFLEET_PARENT_PID"
+"""Process number of the host, where it wants the coordinator to die with it."""
 LOG_TAIL = 8192
 OUTPUTS = ("profile.json", "samples.npz", "environment.json", "failure.json")
 
@@ -48,6 +50,9 @@ class Interrupted(BaseException):
 
 def run_job(folder: Path) -> int:
     """Execute the job in ``folder``; returns the exit code of the protocol."""
+    parent = os.environ.pop(PARENT, None)
+    if parent is not None:
+        die_with_parent(int(parent))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
     try:
@@ -155,7 +160,7 @@ def run_worker(job: Job, number: int, started: float) -> None:
 def _worker(
     job: Job, number: int, started: float
 ) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
-    """A worker in a session of its own; nothing of that session is alive afterwards."""
+    """A worker in a session of its own; nothing of its process group is alive afterwards."""
     events, events_end = os.pipe()
     output, output_end = os.pipe()
     given = {
@@ -182,14 +187,32 @@ def _worker(
     )
     os.close(events_end)
     os.close(output_end)
+    guard = _guard(process.pid)
     try:
         yield process, events, output
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        guard.communicate()
         os.close(events)
         os.close(output)
+
+
+def _guard(worker: int) -> subprocess.Popen[bytes]:
+    """Start a process that outlives this one by a moment, to kill the group of the worker.
+
+    The kernel kills the worker with the coordinator, but not what the worker started. The guard
+    sleeps until its standard input ends: when the coordinator closes it, or is killed. It has a
+    session of its own, so that who kills the group of the coordinator does not kill the guard.
+    """
+    return subprocess.Popen(
+        ["/bin/sh", "-c", f"read -r _; kill -s KILL -- -{worker} 2>/dev/null"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _listen(events: int, output: int) -> tuple[Failure | None, str]:

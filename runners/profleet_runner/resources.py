@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from profleet_runner.host import ROOT, read_int, read_text
-from profleet_runner.protocol import Failure
+from profleet_runner.protocol import Failure, log
 
 PR_SET_PDEATHSIG = 1
 OUT_OF_MEMORY_TEXTS = (
@@ -43,9 +43,14 @@ def unavailable(reason: str) -> dict[str, Any]:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends; leave at once if it already has."""
+    """Have the kernel kill this process when its parent ends; leave at once if it already has.
+
+    Args:
+        parent: process number of the one that started this process.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
+        log(f"Process {parent}, which started this one, has ended.")
         os._exit(1)
 
 

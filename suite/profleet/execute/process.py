@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -20,9 +19,8 @@ from profleet.paths import data_dir
 Event = dict[str, Any]
 
 GRACE_SECONDS = 5.0
-PR_SET_PDEATHSIG = 1
-
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+PARENT = "PROFLEET_PARENT_PID"
+"""Tells the runner with whom to die; the same name stands in the runner."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class ProcessExecutor:
 
     The runner leads a session of its own, so a Ctrl-C at the terminal reaches only this side,
     which then stops the runner and everything it started. If this side dies without a chance to
-    do so, the kernel kills the runner (``PR_SET_PDEATHSIG``, Linux).
+    do so, the runner, which was told this side's process number, is killed by the kernel (Linux).
     """
 
     python: str | None = None
@@ -68,7 +66,6 @@ class ProcessExecutor:
                     cwd=job_dir,
                     env=_environment(),
                     start_new_session=True,
-                    preexec_fn=_die_with_parent,  # noqa: PLW1509 -- one prctl, no thread runs yet
                 )
             except OSError as error:
                 raise ConfigError(
@@ -129,16 +126,12 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
         return
 
 
-def _die_with_parent() -> None:
-    if _LIBC is not None:
-        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _environment() -> dict[str, str]:
     environment = dict(os.environ)
     inherited = environment.get("PYTHONPATH")
     runners = str(data_dir("runners"))
     environment["PYTHONPATH"] = f"{runners}{os.pathsep}{inherited}" if inherited else runners
+    environment[PARENT] = str(os.getpid())
     return environment
 
 
