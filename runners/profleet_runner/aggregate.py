@@ -87,18 +87,22 @@ def measurement(
 
 
 def _threads(results: list[Result]) -> tuple[dict[str, Any], list[str]]:
-    """Readings of the threads in effect, and where they are not what was asked for."""
+    """Readings of the first process' threads, and where any process has others than asked for."""
     readings: dict[str, Any] = {}
+    others: dict[str, list[int]] = {}
+    for number, result in enumerate(results):
+        for name, requested in result["framework"]["requested"].items():
+            effective = result["framework"]["threads"].get(name, "the framework does not tell")
+            readings.setdefault(name, _reading(effective))
+            readings.setdefault(f"requested_{name}", reading(requested))
+            if isinstance(effective, int) and effective != requested:
+                kind = name.replace("_", "-")
+                said = f"{requested} {kind} threads were requested, {effective} are in effect"
+                others.setdefault(said, []).append(number)
     mismatch = []
-    for name, requested in results[0]["framework"]["requested"].items():
-        effective = results[0]["framework"]["threads"].get(name, "the framework does not tell")
-        readings[name] = _reading(effective)
-        readings[f"requested_{name}"] = reading(requested)
-        if isinstance(effective, int) and effective != requested:
-            mismatch.append(
-                f"{requested} {name.replace('_', '-')} threads were requested, {effective} are "
-                "in effect."
-            )
+    for said, numbers in others.items():
+        where = "" if len(numbers) == len(results) else f" in process {str(numbers)[1:-1]}"
+        mismatch.append(f"{said}{where}.")
     return readings, mismatch
 
 
@@ -140,7 +144,7 @@ def _point(
         "device_to_host_ms": to_host,
         "peak_rss_bytes": _largest([part["peak_rss_bytes"] for part in clean or parts]),
         "peak_rss_shared": not clean,
-        "peak_device_bytes": _largest([part["peak_device_bytes"] for part in parts]),
+        "peak_device_bytes": _largest([part["peak_device_bytes"] for part in clean or parts]),
         "energy_j": _energy(parts),
         "energy_source": parts[0]["energy_source"],
     }

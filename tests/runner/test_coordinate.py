@@ -153,11 +153,39 @@ def test_other_threads_than_requested_are_a_reason(job):
     assert (threads["requested_intra_op"], threads["intra_op"]) == ({"value": 1}, {"value": 2})
 
 
+def test_threads_of_every_process_are_compared(job):
+    parts = [part(number) for number in range(3)]
+    results = [
+        {
+            "framework": {
+                "device": "CPU", "options": {}, "threads": {"intra_op": threads, "inter_op": "one"},
+                "requested": {"intra_op": 2, "inter_op": 1},
+            },
+            "cold_start": {}, "check": {}, "scenario": None, "points": [one],
+        }
+        for threads, one in zip((2, 1, 1), parts, strict=True)
+    ]  # fmt: skip
+    document = aggregate.measurement(job, results, {}, "a", "b")
+    (only,) = document["points"]
+    said = "2 intra-op threads were requested, 1 are in effect in process 1, 2."
+    assert only["reasons"] == [said]
+    assert document["framework"]["threads"]["intra_op"] == {"value": 2}
+    assert document["framework"]["threads"]["inter_op"] == {"unavailable": "one"}
+
+
 def test_peak_memory_comes_from_the_process_that_did_nothing_else(job):
     shared, _ = point(job, part(0), part(1, peak_rss_bytes={"value": 300}))
     assert (shared["peak_rss_bytes"], shared["peak_rss_shared"]) == ({"value": 300}, True)
     clean, _ = point(job, part(0, peak_rss_bytes={"value": 300}), part(1, peak_rss_clean=True))
     assert (clean["peak_rss_bytes"], clean["peak_rss_shared"]) == ({"value": 100}, False)
+
+
+def test_peak_device_memory_too(job):
+    more, less = {"peak_device_bytes": {"value": 300}}, {"peak_device_bytes": {"value": 200}}
+    clean, _ = point(job, part(0, **more), part(1, peak_rss_clean=True, **less))
+    assert clean["peak_device_bytes"] == {"value": 200}
+    shared, _ = point(job, part(0, **more), part(1, **less))
+    assert (shared["peak_device_bytes"], shared["peak_rss_shared"]) == ({"value": 300}, True)
 
 
 def test_copies_and_energy_are_pooled(job):

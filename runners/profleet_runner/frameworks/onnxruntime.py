@@ -229,7 +229,7 @@ class OnnxRuntimeSession:
         return f"{PROVIDERS['cpu']} ({platform.machine()})"
 
     def options(self) -> dict[str, Any]:
-        """Options in effect, read back from the session."""
+        """Options in effect, read back from the session; ``spinning`` it does not give back."""
         import onnxruntime
 
         options = self._session.get_session_options()
@@ -243,7 +243,7 @@ class OnnxRuntimeSession:
         return {
             "graph_optimization": levels[options.graph_optimization_level],
             "execution_mode": modes[options.execution_mode],
-            "spinning": self._chosen.get("spinning", True),
+            "requested_spinning": self._chosen.get("spinning", True),
             "providers": list(self._session.get_providers()),
             "build": onnxruntime.get_build_info(),
         }

@@ -147,7 +147,7 @@ class OpenVinoSession:
         """Threads of the one pool, read back from the compiled model."""
         return {
             "intra_op": int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
-            "inter_op": 1,
+            "inter_op": "openvino has one pool",
         }
 
     def device(self) -> str:

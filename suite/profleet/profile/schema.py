@@ -110,9 +110,12 @@ class Point(Record):
     device_to_host_ms: Reading = Field(description="median time to copy the outputs of one batch")
     peak_rss_bytes: Reading = Field(description="peak resident memory of the measuring process")
     peak_rss_shared: bool = Field(
-        description="true when other batch sizes ran before in every process that measured it"
+        description="true when other batch sizes ran before in every process that measured it: "
+        "both peaks may be theirs"
     )
-    peak_device_bytes: Reading
+    peak_device_bytes: Reading = Field(
+        description="peak device memory, like RSS from processes that did nothing else, if any"
+    )
     energy_j: Reading = Field(description="energy per batch, whole package or device")
     energy_source: str | None = None
 

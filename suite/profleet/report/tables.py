@@ -251,13 +251,15 @@ def _copies(points: Sequence[Point]) -> Table:
         "batch", "input", "output", "to device ms", "to host ms", "device memory", "energy J",
     )  # fmt: skip
     for point in points:
+        device = point.peak_device_bytes
+        shared = "*" if point.peak_rss_shared and isinstance(device, Value) else ""
         table.add_row(
             str(point.batch_size),
             _bytes(point.input_bytes),
             _bytes(point.output_bytes),
             _reading(point.host_to_device_ms, number_text),
             _reading(point.device_to_host_ms, number_text),
-            _reading(point.peak_device_bytes, _bytes),
+            _reading(device, _bytes) + shared,
             _reading(point.energy_j, number_text),
         )
     reasons: dict[str, list[str]] = {}
@@ -272,7 +274,7 @@ def _copies(points: Sequence[Point]) -> Table:
             reasons.setdefault(reading.unavailable, []).append(name)
     notes = [f"{NONE} {', '.join(names)}: {why}" for why, names in reasons.items()]
     if any(point.peak_rss_shared for point in points):
-        notes.append("* peak RSS of a process that had measured other batch sizes before")
+        notes.append("* peak memory of a process that had measured other batch sizes before")
     table.caption = _text("\n".join(notes)) if notes else None
     return table
 
