@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,17 @@ DISTINCT = 8
 INPUT_BYTES = 256 * 2**20
 """Most bytes that the bound inputs take together; at least one input is always bound."""
 
+HOPELESS = 10
+"""A Server test is given up once too many requests take this many times the bound: it is far above
+the capacity, and would drain its queue for long. One that is a little above is measured in full."""
+
 MAX_PROBES = 40
 """Most rates that a peak search tries."""
 
 FASTEST_NS = 15_000
 """LoadGen is never told to expect less: it generates queries in advance, about 600 bytes each."""
+
+NONE = ScenarioSamples(np.empty(0, np.int64), np.empty(0, np.int64))
 
 Progress = Callable[..., object]
 
@@ -81,7 +88,12 @@ def execute_scenario(
     if scenario["kind"] == "find_peak":
         return _find_peak(requests, scenario, service_ns, batch_size, logs, progress)
     progress(phase="scenario", batch_size=batch_size, point=1, points=1)
-    outcome = _execute(requests, scenario, service_ns, batch_size, logs)
+    if scenario["kind"] == "server":
+        outcome, given_up = _server(requests, scenario, service_ns, logs, patience=HOPELESS)
+        if given_up:
+            outcome = replace(outcome, valid=False, reasons=[_hopeless(scenario)], samples=NONE)
+    else:
+        outcome = _execute(requests, scenario, service_ns, batch_size, logs)
     return _result(scenario["kind"], batch_size, outcome), outcome.samples
 
 
@@ -126,13 +138,18 @@ def _execute(
 ) -> Outcome:
     module = loadgen.load()
     settings = _settings(scenario, service_ns, batch_size)
-    service: InlineService
-    if scenario["kind"] == "server":
-        service = QueueService(module, requests)
-    else:
-        group = batch_size if scenario["kind"] in {"multi_stream", "offline"} else 1
-        service = InlineService(module, requests, group)
+    group = batch_size if scenario["kind"] in {"multi_stream", "offline"} else 1
+    service = InlineService(module, requests, group)
     return loadgen.execute(settings, service, len(requests), folder)
+
+
+def _hopeless(scenario: dict[str, Any]) -> str:
+    return (
+        f"Given up: {scenario['target_rps']:g} requests/s are far above the capacity. More than "
+        f"{1 - scenario['percentile']:.2g} of the requests took over {HOPELESS} times the bound of "
+        f"{scenario['latency_bound_ms']:g} ms; the rest was answered without being executed, so "
+        "there are no samples, and LoadGen's summary means nothing. Lower scenario.target_rps."
+    )
 
 
 def _settings(scenario: dict[str, Any], service_ns: int, batch_size: int) -> dict[str, Any]:
@@ -214,7 +231,8 @@ def _find_peak(
         number = len(records) + 1
         progress(phase="scenario", batch_size=batch_size, point=number, points=MAX_PROBES)
         name = f"probe-{number:02d}"
-        outcome, given_up = _probe(requests, scenario, rate, service_ns, folder / name)
+        probe = scenario | {"kind": "server", "target_rps": rate}
+        outcome, given_up = _server(requests, probe, service_ns, folder / name, patience=1)
         met = outcome.valid and not given_up
         outcomes.append(outcome)
         records.append(_record(outcome, rate, met, given_up, f"loadgen/{name}"))
@@ -226,7 +244,7 @@ def _find_peak(
     outcome = outcomes[best]
     samples = outcome.samples
     if records[best]["given_up"]:  # most of its queries were never executed
-        samples = ScenarioSamples(np.empty(0, np.int64), np.empty(0, np.int64))
+        samples = NONE
     result = _result("find_peak", batch_size, outcome) | {
         "valid": peak.bracketed,
         "reasons": [] if peak.reason is None else [f"Peak search: {peak.reason}."],
@@ -248,22 +266,25 @@ def _best(peak: Peak) -> int:
     return min(range(len(peak.probes)), key=lambda i: peak.probes[i].rate)
 
 
-def _probe(
+def _server(
     requests: Sequence[Request],
     scenario: dict[str, Any],
-    rate: float,
     service_ns: int,
     folder: Path,
+    *,
+    patience: int,
 ) -> tuple[Outcome, bool]:
-    """One Server test; also whether it was given up because it could not pass any more."""
-    probe = scenario | {"kind": "server", "target_rps": rate}
-    settings = _settings(probe, service_ns, 1)
-    mean = rate * scenario["min_seconds"]
+    """One Server test; also whether it was given up.
+
+    It is once more requests than may be over the bound were over ``patience`` times the bound.
+    """
+    settings = _settings(scenario, service_ns, 1)
+    mean = scenario["target_rps"] * scenario["min_seconds"]
     most_queries = max(scenario["min_queries"], mean + 6 * math.sqrt(mean)) + 6
     service = QueueService(
         loadgen.load(),
         requests,
-        bound_ns=settings["server_target_latency_ns"],
+        bound_ns=patience * settings["server_target_latency_ns"],
         most_over=math.ceil(most_queries * (1 - scenario["percentile"])),
     )
     outcome = loadgen.execute(settings, service, len(requests), folder)

@@ -179,6 +179,24 @@ def test_server_queues_first_in_first_out(tmp_path):
     assert session.threads == {threading.get_ident()}
 
 
+def test_server_far_above_its_capacity_is_given_up(tmp_path):
+    session = FakeSession(0.01)
+    flood = SERVER | {"target_rps": 20000.0, "latency_bound_ms": 2.0, "percentile": 0.999}
+    result, samples = execute(flood, tmp_path, session)
+    assert result["valid"] is False
+    assert "Given up: 20000 requests/s" in result["reasons"][0]
+    assert len(samples.latency_ns) == 0
+    assert len(session.executed) - session.before < 200, "of thousands that were issued"
+
+
+def test_server_a_little_above_its_bound_is_measured_in_full(tmp_path):
+    session = FakeSession(0.003)
+    result, samples = execute(SERVER | {"latency_bound_ms": 40.0}, tmp_path, session)
+    assert result["valid"] is False
+    assert len(samples.latency_ns) == len(session.executed) - session.before
+    assert not any("Given up" in reason for reason in result["reasons"])
+
+
 def test_server_schedule_does_not_depend_on_the_server(tmp_path):
     _, fast = execute(SERVER, tmp_path / "fast", FakeSession(0.0001))
     _, slow = execute(SERVER, tmp_path / "slow", FakeSession(0.003))
