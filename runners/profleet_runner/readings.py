@@ -251,7 +251,15 @@ def package(name: str) -> str:
         raise Missing("not installed") from None
 
 
+def _packages_installed(_root: Path) -> list[str]:
+    """``name==version`` of every distribution that this interpreter finds, sorted."""
+    found = {(one.metadata["Name"], one.version) for one in metadata.distributions()}
+    named = [f"{name}=={version}" for name, version in found if name]
+    return sorted(named, key=str.lower)
+
+
 FIELDS: dict[str, Callable[[Path], Any]] = {
+    "packages_installed": _packages_installed,
     "architecture": lambda _: platform.machine(),
     "cpu_model": _cpu_model,
     "cpu_vendor": _cpuinfo("vendor_id", "CPU implementer"),

@@ -25,6 +25,9 @@ def test_command_prints_every_field_with_a_value_or_a_reason():
             assert field["unavailable"], name
         else:
             assert field["value"] is not None, name
+    packages = fields["packages_installed"]["value"]
+    assert f"numpy=={fields['package_numpy']['value']}" in packages
+    assert packages == sorted(set(packages), key=str.lower)
     assert fields["logical_cpus"]["value"] >= fields["physical_cores"]["value"] >= 1
     assert fields["memory_total_bytes"]["value"] > fields["memory_available_bytes"]["value"] > 0
 

@@ -88,7 +88,7 @@ class Framework(Protocol):
         ...
 
 
-class Unsupported(Exception):
+class Unsupported(Exception):  # noqa: N818 -- the word of the protocol
     """The stack cannot execute here; the message is the reason."""
 
 

@@ -235,7 +235,7 @@ class TorchSession:
         return f"CPU ({torch.backends.cpu.get_cpu_capability()})"
 
     def options(self) -> dict[str, Any]:
-        """Options in effect (``tf32`` read back from torch), and where compiled code is cached."""
+        """Options in effect (``tf32`` read back), torch's build, where compiled code is cached."""
         import torch
 
         compiles = bool(self._chosen.get("compile", False))
@@ -244,6 +244,7 @@ class TorchSession:
             "channels_last": self._channels_last,
             "tf32": self._cuda
             and bool(torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32),
+            "build": " ".join(torch.__config__.show().split()),
         }
         if compiles:
             effective["compile_mode"] = self._chosen.get("compile_mode") or "default"
