@@ -43,8 +43,6 @@ class ProcessExecutor:
 
     python: str | None = None
 
-    name = "process"
-
     def execute(
         self, job_dir: Path, *, timeout_seconds: float, on_event: Callable[[Event], None]
     ) -> Exit:
@@ -59,7 +57,7 @@ class ProcessExecutor:
         with log.open("wb") as log_file:
             try:
                 process = subprocess.Popen(
-                    [interpreter, "-m", "profleet_runner", str(job_dir)],
+                    [interpreter, "-P", "-m", "profleet_runner", str(job_dir)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=log_file,
