@@ -40,6 +40,21 @@ def test_every_result_below_a_folder_is_logged_once(
     assert all(": already logged as " in line for line in capsys.readouterr().out.splitlines())
 
 
+def test_a_result_goes_to_the_store_that_it_lies_in(
+    result: Path,
+    store: Path,
+    sqlite: TrackingSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PROFLEET_STORE", str(tmp_path / "default"))
+    monkeypatch.chdir(store)
+    assert main(["log", "runs"]) == 0
+    assert log_result(result, sqlite).run_id in capsys.readouterr().out
+    assert not (tmp_path / "default").exists()
+
+
 @pytest.mark.usefixtures("sqlite")
 def test_one_job_of_a_sweep_does_not_bring_the_summary(
     sweep: Path, capsys: pytest.CaptureFixture[str]

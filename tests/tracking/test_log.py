@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -16,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from profleet.cli import main
 from profleet.errors import TrackingError
 from profleet.execute.settings import TrackingSettings
+from profleet.profile.store import load_result, load_samples, write_result
 from profleet.tracking import log, log_result, log_sweep, session
 from support import make_profile_dir
 
@@ -67,7 +70,10 @@ def test_a_run_holds_everything(
     assert not (result / "plots").exists()  # a result folder is only read
     table = client.load_table(run.info.experiment_id, "tables/points.json", [logged.run_id])
     assert list(table["batch_size"]) == [1, 2, 4, 8]
-    assert json.loads(run.data.tags["mlflow.loggedArtifacts"])[0]["type"] == "table"
+    samples = client.load_table(run.info.experiment_id, "tables/samples.json", [logged.run_id])
+    assert len(samples) == len(load_samples(result))
+    shown = json.loads(run.data.tags["mlflow.loggedArtifacts"])
+    assert {"path": "tables/samples.json", "type": "table"} in shown
 
 
 def test_logging_again_changes_nothing(result: Path, sqlite: TrackingSettings) -> None:
@@ -194,7 +200,7 @@ def test_a_locked_database(
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(TrackingError, match="another process keeps it locked") as caught:
             log_result(result, sqlite)
-    assert str(caught.value).endswith(f"Log it later with: profleet log {result}")
+    assert str(caught.value).endswith(f"Log it later with: profleet log {result} --store {store}")
 
 
 def test_a_file_that_is_no_database(result: Path, sqlite: TrackingSettings, store: Path) -> None:
@@ -203,13 +209,68 @@ def test_a_file_that_is_no_database(result: Path, sqlite: TrackingSettings, stor
         log_result(result, sqlite)
 
 
+def test_the_suggested_command_logs_to_the_same_place(
+    result: Path, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "another store"
+    other.mkdir()
+    shutil.copyfile(empty_database, other / "profleet.db")
+    tracking = TrackingSettings(
+        uri=f"sqlite:///{other}/profleet.db", artifacts=None, experiment="night shift"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "open_experiment", lambda _: 1 / 0)
+        with pytest.raises(TrackingError) as caught:
+            log_result(result, tracking)
+    command = shlex.split(str(caught.value).partition("Log it later with: ")[2])
+    monkeypatch.chdir(tmp_path)
+    assert main(command[1:]) == 0
+    assert len(runs_of(tracking)) == 1
+
+
+def reusing(folder: Path, earlier: Path, sweep_id: str) -> Path:
+    path = os.path.relpath(earlier, folder)
+    changes = {"sweep_id": sweep_id, "reused_from": path}
+    write_result(folder, load_result(earlier).model_copy(update=changes))
+    return folder
+
+
+def test_a_reused_job_makes_the_earlier_run_a_member_of_the_sweep(
+    result: Path, store: Path, sqlite: TrackingSettings
+) -> None:
+    tuesday = reusing(store / "sweeps" / "tue" / "0", result, "tue")
+    wednesday = reusing(store / "sweeps" / "wed" / "0", result, "wed/../wed")
+    first = log_result(tuesday, sqlite)  # it was never logged before
+    again = [log_result(folder, sqlite) for folder in (wednesday, tuesday, result)]
+    assert not first.already
+    assert all(logged.already and logged.run_id == first.run_id for logged in again)
+    (run,) = runs_of(sqlite)
+    members = {key: value for key, value in run.data.tags.items() if ".sweep" in key}
+    assert members == {"profleet.sweep.tue": "member", "profleet.sweep.wed": "member"}
+
+
+def test_a_run_that_is_written_anew_stays_a_member(
+    result: Path, store: Path, sqlite: TrackingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "_values", stop)
+        with pytest.raises(KeyboardInterrupt):
+            log_result(reusing(store / "sweeps" / "tue" / "0", result, "tue"), sqlite)
+    log_result(result, sqlite)
+    (run,) = runs_of(sqlite)
+    assert run.data.tags["profleet.sweep.tue"] == "member"
+
+
 def test_a_folder_where_nothing_can_be_created(result: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     uri = f"sqlite:///{tmp_path}/file/profleet.db"
     tracking = TrackingSettings(uri=uri, artifacts=None, experiment="profiles")
     with pytest.raises(TrackingError, match="was not logged to sqlite:") as caught:
         log_result(result, tracking)
-    assert f"profleet log {result} --tracking-uri {uri}" in str(caught.value)
+    assert f"profleet log {result} --store {tmp_path}/file" in str(caught.value)
 
 
 @contextmanager
@@ -266,9 +327,10 @@ def test_another_process_at_the_same_folder(result: Path) -> None:
 
 
 def test_credentials_are_not_shown(result: Path) -> None:
-    uri = "http://user:secret@127.0.0.1:9"
+    uri = "http://user:sec@ret@127.0.0.1:9"
     tracking = TrackingSettings(uri=uri, artifacts=None, experiment="profiles")
     with pytest.raises(TrackingError) as caught:
         log_result(result, tracking)
-    assert "secret" not in str(caught.value)
+    assert "sec" not in str(caught.value)
+    assert "ret@" not in str(caught.value)
     assert "nothing listens there" in str(caught.value)

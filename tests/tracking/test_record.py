@@ -4,13 +4,16 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from profleet.errors import StoreError
 from profleet.profile.metrics import Metric
-from profleet.profile.store import load_profile, load_result
+from profleet.profile.store import load_profile, load_result, load_samples, write_result
+from profleet.tracking import record as record_module
 from profleet.tracking.record import Number, host_class, identity_of, numbers_of, record_of
 from profleet.tracking.sweep import sweep_record
 from support import make_profile_dir
@@ -63,10 +66,10 @@ def test_every_metric_of_a_profile_arrives_once_per_batch_size(result: Path) -> 
 
 @given(st.text(min_size=1, max_size=400), st.text(max_size=9000))
 def test_any_option_gives_a_parameter_that_mlflow_takes(name: str, value: str) -> None:
-    from profleet.tracking.record import _cut, _flat, _key, _plain
+    from profleet.tracking.record import _cut, _flat, _plain, tag_key
 
     for key, leaf in _flat({"options": {name: value}}):
-        assert re.fullmatch(r"[\w. :/-]{1,250}", _key(key), re.ASCII)
+        assert re.fullmatch(r"[\w. :/-]{1,250}", tag_key(key), re.ASCII)
         assert len(_cut(_plain(leaf))) <= 6000
 
 
@@ -134,14 +137,40 @@ def test_jobs_that_were_never_planned_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_reused_result_reads_the_folder_that_holds_the_files(tmp_path: Path) -> None:
-    from profleet.profile.store import write_result
-
     earlier = make_profile_dir(tmp_path / "earlier", samples=40, processes=2)
     later = tmp_path / "later"
-    reused = load_result(earlier).model_copy(update={"reused_from": str(earlier)})
-    write_result(later, reused)
-    assert record_of(later).identity == record_of(earlier).identity
-    assert record_of(later).tables == record_of(earlier).tables
+    changes = {"reused_from": "../earlier", "sweep_id": "day/time"}
+    write_result(later, load_result(earlier).model_copy(update=changes))
+    record, first = record_of(later), record_of(earlier)
+    assert (record.identity, record.tables, record.tags) == (
+        first.identity, first.tables, first.tags,
+    )  # fmt: skip
+    assert (record.member_of, first.member_of) == (("day/time",), ())
+
+
+def test_samples_are_a_table_thinned_when_there_are_very_many(
+    result: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = load_samples(result)
+    rows = record_of(result).tables["tables/samples.json"]
+    assert len(rows) == len(samples) <= record_module.MAX_ROWS
+    assert rows[0]["phase"] == "warmup"
+    assert [row["latency_ms"] for row in rows] == (samples.latency_ns / 1e6).tolist()
+    assert {row["gap_ms"] for row in rows} == {0, 5, 20, 50}
+    monkeypatch.setattr(record_module, "MAX_ROWS", 11)
+    tables = record_of(result).tables
+    assert "tables/samples.json" not in tables
+    few = tables[f"tables/samples_11_of_{len(samples)}.json"]
+    assert (few[0], few[-1], len(few)) == (rows[0], rows[-1], 11)
+    places = [rows.index(row) for row in few]
+    assert max(np.diff(places)) - min(np.diff(places)) <= 1
+
+
+def test_a_bad_moment_is_an_error_with_a_name(result: Path) -> None:
+    document = json.loads((result / "result.json").read_text("utf-8"))
+    (result / "result.json").write_text(json.dumps(document | {"started_at": "noon"}), "utf-8")
+    with pytest.raises(StoreError, match=r"result\.json is not a valid .*: started_at"):
+        record_of(result)
 
 
 def test_a_damaged_file_is_named(result: Path) -> None:
@@ -189,6 +218,38 @@ def test_a_sweep_has_another_revision_when_a_job_changed(sweep: Path) -> None:
     assert sweep_record(sweep).revision == before
     make_profile_dir(sweep / "3", sweep_id="day/time", samples=40, processes=2, seed=3)
     assert sweep_record(sweep).revision != before
+
+
+def test_sweeps_of_one_name_are_told_apart(sweep: Path, tmp_path: Path) -> None:
+    """Also when one of them only reuses the other's runs; a job more keeps the identity."""
+    first = sweep_record(sweep).identity
+    other, reused = tmp_path / "other", tmp_path / "reused"
+    for number in range(2):
+        make_profile_dir(other / str(number), sweep_id="day/time", samples=40, seed=90 + number)
+        result = load_result(sweep / str(number))
+        write_result(
+            reused / str(number),
+            result.model_copy(update={"reused_from": str(sweep / str(number))}),
+        )
+    identities = [first, sweep_record(other).identity, sweep_record(reused).identity]
+    assert len(set(identities)) == 3
+    assert all(identity.startswith("sweep:day/time:") for identity in identities)
+    make_profile_dir(sweep / "5", sweep_id="day/time", samples=40, seed=99)
+    assert sweep_record(sweep).identity == first
+
+
+def test_a_sweep_tells_its_overrides_and_no_secret(sweep: Path) -> None:
+    words = [
+        "model=squeezenet,resnet50", "+measure.seed=3", "tracking.uri=http://me:secret@host",
+        "++tracking.experiment=x", "store=/home/me", "~tracking", "executor.python=/home/me/py",
+    ]  # fmt: skip
+    text = yaml.safe_dump({"hydra": {"overrides": {"task": words}}, "tracking": {"uri": "secret"}})
+    (sweep / "multirun.yaml").write_text(text, "utf-8")
+    record = sweep_record(sweep)
+    assert record.texts == {"overrides.txt": "model=squeezenet,resnet50\n+measure.seed=3\n"}
+    assert "multirun.yaml" not in [name for _, name in record.files]
+    (sweep / "multirun.yaml").write_text("hydra: [", "utf-8")
+    assert sweep_record(sweep).texts == {}
 
 
 def test_an_empty_sweep_is_an_error(tmp_path: Path) -> None:

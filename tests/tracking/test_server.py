@@ -55,7 +55,7 @@ def test_a_run_arrives_whole_and_once(
     copy = Path(client.download_artifacts(logged.run_id, "samples.parquet"))
     assert copy.read_bytes() == (result / "samples.parquet").read_bytes()
     assert {entry.path for entry in client.list_artifacts(logged.run_id, "tables")} == {
-        "tables/points.json", "tables/idle.json", "tables/cold_start.json",
+        "tables/points.json", "tables/idle.json", "tables/cold_start.json", "tables/samples.json",
     }  # fmt: skip
 
 

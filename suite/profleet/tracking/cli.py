@@ -16,7 +16,7 @@ from profleet.errors import ProfleetError, StoreError, TrackingError
 if TYPE_CHECKING:
     from profleet.execute.settings import TrackingSettings
 
-EXPERIMENT = "profiles"
+EXPERIMENT, DATABASE = "profiles", "profleet.db"
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -25,10 +25,12 @@ def add_parsers(subparsers: Any) -> None:
     log.add_argument(
         "folders", nargs="+", type=Path, metavar="DIR", help="result folder, or one above several"
     )
-    _add_destination(log)
+    _add_destination(
+        log, None, "the nearest folder above DIR with such a database, else $PROFLEET_STORE, else"
+    )
     log.set_defaults(execute=_log)
     ui = subparsers.add_parser("ui", help="open MLflow's UI on the store")
-    _add_destination(ui)
+    _add_destination(ui, _default_store(), "$PROFLEET_STORE, else")
     ui.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default %(default)s)"
     )
@@ -36,13 +38,16 @@ def add_parsers(subparsers: Any) -> None:
     ui.set_defaults(execute=_ui)
 
 
-def _add_destination(parser: argparse.ArgumentParser) -> None:
+def _default_store() -> Path:
+    return Path(os.environ.get("PROFLEET_STORE", "profleet-results"))
+
+
+def _add_destination(parser: argparse.ArgumentParser, store: Path | None, otherwise: str) -> None:
     parser.add_argument(
         "--store",
         type=Path,
-        default=Path(os.environ.get("PROFLEET_STORE", "profleet-results")),
-        help="store folder with the database profleet.db (default: $PROFLEET_STORE, else "
-        "./profleet-results)",
+        default=store,
+        help=f"store folder with the database {DATABASE} (default: {otherwise} ./profleet-results)",
     )
     parser.add_argument("--tracking-uri", metavar="URI", help="an MLflow server instead of a store")
     parser.add_argument("--experiment", default=EXPERIMENT, help="default %(default)s")
@@ -55,16 +60,18 @@ def _port(text: str) -> int:
     return port
 
 
-def _settings(parsed: argparse.Namespace) -> TrackingSettings:
+def _settings(parsed: argparse.Namespace, folder: Path) -> TrackingSettings:
+    """Where to log a folder: what was asked for, else the store that it lies in."""
     from profleet.execute.settings import TrackingSettings
 
-    store = parsed.store.expanduser().absolute()
+    around = (above for above in folder.parents if (above / DATABASE).is_file())
+    store = (parsed.store or next(around, _default_store())).expanduser().absolute()
     if parsed.tracking_uri is not None:
         return TrackingSettings(
             uri=parsed.tracking_uri, artifacts=None, experiment=parsed.experiment
         )
     return TrackingSettings(
-        uri=f"sqlite:///{store}/profleet.db",
+        uri=f"sqlite:///{store}/{DATABASE}",
         artifacts=str(store / "artifacts"),
         experiment=parsed.experiment,
     )
@@ -78,7 +85,6 @@ def _log(parsed: argparse.Namespace) -> int:
     from profleet.profile.store import find_results
     from profleet.tracking.log import UnreachableError, log_result, log_sweep
 
-    tracking = _settings(parsed)
     results: list[Path] = []
     for folder in parsed.folders:
         found = list(find_results(folder.absolute()))
@@ -92,7 +98,8 @@ def _log(parsed: argparse.Namespace) -> int:
     failed = False
     for number, folder in enumerate((*results, *sweeps)):
         try:
-            logged = (log_sweep if number >= len(results) else log_result)(folder, tracking)
+            write = log_sweep if number >= len(results) else log_result
+            logged = write(folder, _settings(parsed, folder))
         except UnreachableError as error:
             print(f"{folder}: not logged", flush=True)
             left = len(results) + len(sweeps) - number - 1

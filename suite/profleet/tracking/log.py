@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import posixpath
 import shlex
 import shutil
 import tempfile
@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profleet.errors import TrackingError
+from profleet.tracking.cli import DATABASE, EXPERIMENT
 from profleet.tracking.session import (
     Destination,
     locked,
     open_experiment,
     quiet_mlflow,
     reason_of,
+    without_credentials,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from profleet.tracking.record import Row, RunRecord
 
 IDENTITY = "profleet.run_id"
+SWEEP, MEMBER = "profleet.sweep.", "member"
+"""A run has a tag ``profleet.sweep.<id>`` for every later sweep that it answered a job of."""
+
 MARK, WHOLE = "profleet.logged", "complete"
 REVISION = "profleet.revision"
 TABLES = "mlflow.loggedArtifacts"
@@ -50,7 +55,9 @@ class Logged:
 def log_result(folder: Path, tracking: TrackingSettings) -> Logged:
     """Write a finished result folder, of a failed job too, to MLflow as one run.
 
-    Logging a folder again changes nothing; a run that was left half-written is written anew.
+    Logging a folder again changes nothing; a run that was left half-written is written anew. A
+    job that an earlier run answers brings no run of its own: the earlier one is logged, if it is
+    not there yet, and becomes a member of the job's sweep.
 
     Raises:
         StoreError: the folder is not a finished result folder.
@@ -87,16 +94,22 @@ def _log(record: RunRecord, folder: Path, tracking: TrackingSettings) -> Logged:
             return _write(client, experiment, record)
     except Exception as error:  # nothing that MLflow raises may cost a measurement
         raise kind(
-            f"{record.name} was not logged to {destination.shown}: {reason_of(error)}. "
+            f"{record.name} was not logged to {destination.shown}: "
+            f"{without_credentials(reason_of(error))}. "
             f"Log it later with: {_command(folder, tracking)}"
         ) from error
 
 
 def _command(folder: Path, tracking: TrackingSettings) -> str:
-    words = ["profleet", "log", str(folder)]
-    store = os.environ.get("PROFLEET_STORE", "profleet-results")
-    if Destination.of(tracking).database != Path(store, "profleet.db").expanduser().absolute():
-        words += ["--tracking-uri", Destination.of(tracking).shown]
+    """The command that logs to the same place from anywhere, whatever the environment says."""
+    words = ["profleet", "log", str(folder.absolute())]
+    destination = Destination.of(tracking)
+    if destination.database is not None and destination.database.name == DATABASE:
+        words += ["--store", str(destination.database.parent)]
+    else:
+        words += ["--tracking-uri", destination.shown]
+    if destination.experiment != EXPERIMENT:
+        words += ["--experiment", destination.experiment]
     return shlex.join(words)
 
 
@@ -105,7 +118,15 @@ def _write(client: MlflowClient, experiment: str, record: RunRecord) -> Logged:
     for run in earlier:
         tags = run.data.tags
         if tags.get(MARK) == WHOLE and record.revision in (None, tags.get(REVISION)):
+            for key in _memberships(record).keys() - tags.keys():
+                client.set_tag(run.info.run_id, key, MEMBER)
             return Logged(run.info.run_id, experiment, record.name, already=True)
+    kept = {
+        key: value
+        for run in earlier
+        for key, value in run.data.tags.items()
+        if key.startswith(SWEEP)
+    }
     for run in earlier:
         client.delete_run(run.info.run_id)
     with tempfile.TemporaryDirectory(prefix="profleet-log-") as stage:
@@ -113,7 +134,7 @@ def _write(client: MlflowClient, experiment: str, record: RunRecord) -> Logged:
         run_id = client.create_run(
             experiment,
             start_time=record.started_ms,
-            tags={IDENTITY: record.identity},
+            tags=kept | _memberships(record) | {IDENTITY: record.identity},
             run_name=record.name,
         ).info.run_id
         _values(client, run_id, record, tables)
@@ -121,6 +142,13 @@ def _write(client: MlflowClient, experiment: str, record: RunRecord) -> Logged:
     client.set_terminated(run_id, record.status, record.finished_ms)
     client.set_tag(run_id, MARK, WHOLE)  # last: without it the run counts as half-written
     return Logged(run_id, experiment, record.name, already=False)
+
+
+def _memberships(record: RunRecord) -> dict[str, str]:
+    """Tags of membership, by keys that MLflow takes."""
+    from profleet.tracking.record import tag_key
+
+    return {tag_key(SWEEP + posixpath.normpath(sweep)): MEMBER for sweep in record.member_of}
 
 
 def _values(client: MlflowClient, run_id: str, record: RunRecord, tables: list[str]) -> None:

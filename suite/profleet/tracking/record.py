@@ -12,10 +12,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from profleet import __version__
 from profleet.errors import StoreError
 from profleet.profile.metrics import Metric
+from profleet.profile.samples import Samples
 from profleet.profile.schema import (
+    PHASES,
     Estimate,
     Insufficient,
     Percentile,
@@ -24,7 +28,14 @@ from profleet.profile.schema import (
     Reading,
     Value,
 )
-from profleet.profile.store import Result, Status, load_profile, load_result, load_samples
+from profleet.profile.store import (
+    Result,
+    Status,
+    load_profile,
+    load_result,
+    load_samples,
+    source_of,
+)
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 Row = dict[str, Any]
@@ -40,6 +51,9 @@ FILES = (
     "runner.log",
 )  # fmt: skip
 FOLDERS = ("loadgen", "plots")
+MAX_ROWS = 5000
+"""Most samples in the table that MLflow's UI shows; all of them are in ``samples.parquet``."""
+
 BATCH = re.compile(r"b(\d+)")
 MAX_VALUE = 6000
 """Longest parameter value that MLflow keeps; longer ones are cut here, where it can be seen."""
@@ -59,7 +73,8 @@ class RunRecord:
 
     ``identity`` finds the run again; a run of another ``revision`` is written anew (None: never).
     ``tables`` and ``texts`` go by artifact path, ``files`` are (file or folder, artifact path),
-    and ``draw`` writes pictures into the folder it is given.
+    and ``draw`` writes pictures into the folder it is given. ``member_of`` names later sweeps whose
+    jobs this run answers.
     """
 
     identity: str
@@ -75,16 +90,19 @@ class RunRecord:
     files: list[tuple[Path, str]] = field(default_factory=list)
     draw: Callable[[Path], object] | None = None
     revision: str | None = None
+    member_of: tuple[str, ...] = ()
 
 
 def record_of(folder: Path) -> RunRecord:
-    """Read a result folder, of a job that failed too.
+    """Read a result folder, of a job that failed too; for a reused one, that of the earlier run.
 
     Raises:
         StoreError: it is not a finished result folder, or a file in it is damaged.
     """
     result = load_result(folder)
-    source = Path(result.reused_from) if result.reused_from else folder
+    source, sweep = source_of(folder, result), result.sweep_id
+    if result.reused_from is not None:
+        result = load_result(source)
     profile = load_profile(source) if result.status == "finished" else None
     job, environment = _document(source / "job.json"), _document(source / "environment.json")
     machine = environment.get("before") if isinstance(environment.get("before"), dict) else {}
@@ -102,10 +120,11 @@ def record_of(folder: Path) -> RunRecord:
         tags=_tags(result, profile, source),
         params=_params(result, profile, job, machine),
         numbers=numbers_of(result.metrics),
-        tables=dict(_tables(profile)) if profile else {},
+        tables=dict(_tables(profile, source)) if profile else {},
         texts={"scenario.txt": scenario.summary_text} if scenario else {},
         files=list(_files(source)),
         draw=_drawing(profile, source) if profile else None,
+        member_of=(sweep,) if sweep and sweep != result.sweep_id else (),
     )
 
 
@@ -222,7 +241,7 @@ def _params(
         }
         found["packages"] = ran.packages
         found["executor"] = profile.executor
-    return {_key(key): _cut(_plain(value)) for key, value in _flat(found)}
+    return {tag_key(key): _cut(_plain(value)) for key, value in _flat(found)}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -233,7 +252,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def _tables(profile: Profile) -> Iterator[tuple[str, list[Row]]]:
+def _tables(profile: Profile, source: Path) -> Iterator[tuple[str, list[Row]]]:
     if profile.points:
         yield "tables/points.json", [_point_row(profile, point) for point in profile.points]
     if profile.idle:
@@ -251,6 +270,25 @@ def _tables(profile: Profile) -> Iterator[tuple[str, list[Row]]]:
     starts = [start.model_dump() for start in profile.measurement.cold_start]
     if starts:
         yield "tables/cold_start.json", starts
+    if (source / "samples.parquet").is_file():
+        yield _sample_rows(load_samples(source))
+
+
+def _sample_rows(samples: Samples) -> tuple[str, list[Row]]:
+    """Samples in the order they were taken; of very many, evenly chosen ones, as the name says."""
+    count = len(samples)
+    chosen = np.linspace(0, count - 1, min(count, MAX_ROWS)).round().astype(np.int64)
+    columns = {
+        "phase": [PHASES[code] for code in samples.phase[chosen].tolist()],
+        "batch_size": samples.batch_size[chosen].tolist(),
+        "process": samples.process[chosen].tolist(),
+        "gap_ms": samples.gap_ms[chosen].round(3).tolist(),
+        "start_ms": (samples.start_ns[chosen] / 1e6).tolist(),
+        "latency_ms": (samples.latency_ns[chosen] / 1e6).tolist(),
+    }
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    thinned = f"_{len(chosen)}_of_{count}" if len(chosen) < count else ""
+    return f"tables/samples{thinned}.json", rows
 
 
 def _point_row(profile: Profile, summary: PointSummary) -> Row:
@@ -347,7 +385,8 @@ def _name(reference: str) -> str:
     return reference.partition("@")[0]
 
 
-def _key(key: str) -> str:
+def tag_key(key: str) -> str:
+    """Return a name that MLflow takes for a tag or parameter."""
     return re.sub(r"[^\w. :/-]", "_", key, flags=re.ASCII)[:250]
 
 

@@ -81,7 +81,13 @@ class Destination:
     @property
     def shown(self) -> str:
         """The URI without credentials."""
-        return re.sub(r"//[^/@]*@", "//***@", self.uri)
+        return without_credentials(self.uri)
+
+
+def without_credentials(text: str) -> str:
+    """Return a text with what precedes the ``@`` of an address, and passwords, made unreadable."""
+    text = re.sub(r"//[^/\s]*@", "//***@", text)
+    return re.sub(r"(?i)\b(password|passwd|pwd|token)=[^&\s]*", r"\1=***", text)
 
 
 def _sqlite_path(uri: str) -> Path | None:

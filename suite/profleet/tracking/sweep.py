@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import yaml
+
 from profleet import __version__
 from profleet.errors import StoreError
 from profleet.profile.schema import Profile
-from profleet.profile.store import Result, find_results, load_profile, load_result
+from profleet.profile.store import Result, find_results, load_profile, load_result, source_of
 from profleet.tracking.record import Number, Row, RunRecord, RunStatus, identity_of, milliseconds
 
 BEST: dict[str, Callable[[Sequence[tuple[float, str]]], tuple[float, str]]] = {
@@ -22,6 +24,9 @@ BEST: dict[str, Callable[[Sequence[tuple[float, str]]], tuple[float, str]]] = {
     "cold_start_s": min,
 }
 """Metric -> which of its values is the best."""
+
+PRIVATE = re.compile(r"[+~]*(tracking|hydra|store|executor|manifests)\b")
+"""Overrides that may name servers, passwords and folders of this machine."""
 
 
 def sweep_record(folder: Path) -> RunRecord:
@@ -62,7 +67,7 @@ def sweep_record(folder: Path) -> RunRecord:
     ]
     content = json.dumps([rows, params, sorted(counts.items())], sort_keys=True)
     return RunRecord(
-        identity=f"sweep:{re.sub(r'[^A-Za-z0-9_.:/-]', '_', sweep)}",
+        identity=f"sweep:{re.sub(r'[^A-Za-z0-9_.:/-]', '_', sweep)}:{_digest(found)}",
         name=f"sweep-{sweep.replace('/', '-')}",
         status=_status(counts),
         started_ms=min(milliseconds(result.started_at) for result in results),
@@ -71,12 +76,40 @@ def sweep_record(folder: Path) -> RunRecord:
         params={key[:250]: value[:6000] for key, value in params.items()},
         numbers=numbers,
         tables={"tables/jobs.json": rows},
-        files=[
-            (folder / name, name) for name in ("multirun.yaml", "plots") if (folder / name).exists()
-        ],
+        texts=_overrides(folder / "multirun.yaml"),
+        files=[(folder / "plots", "plots")] if (folder / "plots").is_dir() else [],
         draw=_drawing(found, folder),
         revision=hashlib.sha256(content.encode()).hexdigest(),
     )
+
+
+def _digest(found: Sequence[tuple[Path, Result]]) -> str:
+    """Tell sweeps of the same name apart, by the first run that is this sweep's own.
+
+    The jobs of a sweep may change and come later, the first does not. A sweep that only reuses
+    earlier runs is known by all of them.
+    """
+    own = [
+        identity_of(result)
+        for path, result in found
+        if source_of(path, result) in {path, path.absolute()}
+    ]
+    known = own[:1] or [identity_of(result) for _, result in found]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
+
+
+def _overrides(multirun: Path) -> dict[str, str]:
+    """Return what the user chose on the command line, but nothing of this machine.
+
+    Hydra's own file holds the whole configuration, with the tracking server and its password.
+    """
+    try:
+        content = yaml.safe_load(multirun.read_text("utf-8"))
+        words = [str(word) for word in content["hydra"]["overrides"]["task"]]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return {}
+    kept = [word for word in words if not PRIVATE.match(word)]
+    return {"overrides.txt": "\n".join(kept) + "\n"} if kept else {}
 
 
 def _status(counts: Counter[str]) -> RunStatus:
@@ -131,9 +164,7 @@ def _note(results: Sequence[Result], best: dict[str, tuple[float, str]]) -> str:
 
 
 def _drawing(found: Sequence[tuple[Path, Result]], folder: Path) -> Callable[[Path], object] | None:
-    sources = [
-        Path(result.reused_from or path) for path, result in found if result.status == "finished"
-    ]
+    sources = [source_of(path, result) for path, result in found if result.status == "finished"]
     if (folder / "plots").is_dir() or len(sources) < 2:
         return None
 
