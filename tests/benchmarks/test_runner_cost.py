@@ -33,7 +33,7 @@ def half_millisecond(tmp_path_factory):
     from profleet.execute.settings import RunSettings
 
     root = tmp_path_factory.mktemp("bench")
-    manifests = tiny.workspace(root, width=768, layers=7)
+    manifests = tiny.workspace(root, width=768, layers=10)
     return root, lambda **measure: _job(plan, RunSettings, root, manifests, measure)
 
 
@@ -62,6 +62,41 @@ MEASURE = {
     "processes": 1, "min_seconds": SECONDS, "min_samples": 100, "max_samples": 1000000,
     "target_interval": 0.5, "idle_gaps_ms": "[]", "intra_op_threads": 1, "budget_seconds": 60,
 }  # fmt: skip
+
+
+def test_overhead_of_the_measuring_loop(half_millisecond):
+    """Bar: p50 at most 1 % above a bare loop, on one session in one process, block by block."""
+    from profleet_runner.frameworks import Options, load
+    from profleet_runner.inputs import draw
+    from profleet_runner.measure import quiet, run_block
+
+    _, make_job = half_millisecond
+    job = make_job(**MEASURE)
+    described = json.loads((job / "job.json").read_text("utf-8"))
+    framework = load("onnxruntime")
+    framework.import_framework()
+    session = framework.open_session(
+        (job / "artifact" / "model.onnx").read_bytes(), Options("cpu", 1, 1, {})
+    )
+    request = session.prepare(draw(described["model"]["inputs"], 1, 0))
+    blocks, size, clock = 60, 200, time.perf_counter_ns
+    run_block(request.execute, size)
+    ours, bare = [], []
+    with quiet():
+        for _ in range(blocks):
+            ours.append(run_block(request.execute, size)[1])
+            samples = []
+            for _ in range(size):
+                start = clock()
+                request.execute()
+                samples.append(clock() - start)
+            bare.append(np.array(samples))
+    ratios = sorted(float(np.median(a) / np.median(b)) for a, b in zip(ours, bare, strict=True))
+    print(
+        f"\nmeasuring loop, p50 {np.median(np.concatenate(bare)) / 1e6:.4f} ms: median ratio "
+        f"{statistics.median(ratios):.4f} (p10 {ratios[blocks // 10]:.4f}, "
+        f"p90 {ratios[blocks * 9 // 10]:.4f}, {blocks} pairs of blocks); bar 1.01"
+    )
 
 
 def test_latency_overhead_against_a_bare_loop(half_millisecond):
