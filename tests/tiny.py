@@ -35,9 +35,8 @@ def network(width: int = 32, layers: int = 2, seed: int = 0) -> onnx.ModelProto:
 
 def workspace(root: Path, *, name: str = "tiny", width: int = 32, layers: int = 2) -> Path:
     """Write ``root/manifests/model/NAME@1.0.0.yaml`` and its network; return ``root/manifests``."""
-    from profleet.model.reference import reference_check
-
     from profleet.manifest.documents import Model
+    from profleet.model.reference import reference_check
 
     folder = root / "manifests" / "model"
     folder.mkdir(parents=True, exist_ok=True)

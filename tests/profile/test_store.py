@@ -263,3 +263,10 @@ def test_a_moment_that_is_none_is_refused(tmp_path, moment):
         load_result(folder)
     with pytest.raises(StoreError, match=r"measurement\.started_at"):
         load_profile(folder)
+
+
+def test_copies_that_mlflow_made_are_not_results(tmp_path):
+    make_profile_dir(tmp_path / "runs" / "a")
+    make_profile_dir(tmp_path / "artifacts" / "1" / "artifacts")
+    (tmp_path / "profleet.db").touch()
+    assert list(find_results(tmp_path)) == [tmp_path / "runs" / "a"]

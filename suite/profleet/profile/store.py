@@ -220,8 +220,8 @@ def load_samples(folder: Path) -> Samples:
 def find_results(folder: Path) -> Iterator[Path]:
     """Yield the result folders at and below ``folder``, numbered ones in order of number.
 
-    A result folder is one with a ``result.json``; nothing is looked for inside it, and links
-    are not followed.
+    A result folder is one with a ``result.json``; nothing is looked for inside it, links are
+    not followed, and MLflow's own copies in a store are left out.
 
     Raises:
         StoreError: ``folder`` is not a folder, or cannot be read.
@@ -231,12 +231,19 @@ def find_results(folder: Path) -> Iterator[Path]:
         return
     try:
         entries = [
-            Path(entry) for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)
+            Path(entry)
+            for entry in os.scandir(folder)
+            if entry.is_dir(follow_symlinks=False) and not _is_copy(folder, entry.name)
         ]
     except OSError as error:
         raise StoreError(f"{folder} cannot be read: {error.strerror or error}.") from error
     for entry in sorted(entries, key=_natural):
         yield from find_results(entry)
+
+
+def _is_copy(folder: Path, name: str) -> bool:
+    """MLflow's artifacts beside its database hold copies of results that are elsewhere."""
+    return name == "artifacts" and (folder / "profleet.db").exists()
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
