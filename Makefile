@@ -83,7 +83,9 @@ wheel: dev
 	@build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  build/wheel/*.whl
 	@cp -r tests build/wheel/tests && cp pyproject.toml build/wheel/
-	cd build/wheel && venv/bin/python -m mypy -p profleet && \
+	cd build/wheel && venv/bin/python -m mypy -m profleet.cli -p profleet.manifest \
+	  -p profleet.model -p profleet.hardware -p profleet.execute -p profleet.profile \
+	  -p profleet.report -p profleet.tracking && \
 	  PROFLEET_EXPECT=wheel venv/bin/python -m pytest -q -m wheel
 
 bench: dev
