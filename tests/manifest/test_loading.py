@@ -137,8 +137,8 @@ def test_several_mistakes_give_a_line_each():
     document = changed(changed(FRAMEWORK, ("runner",), ...), ("accelerator",), "tpu")
     lines = complaint(document).splitlines()
     assert [line.split(": ")[:2] for line in lines] == [
-        ["a.yaml", "runner"],
         ["a.yaml", "accelerator"],
+        ["a.yaml", "runner"],  # what is missing comes after what is wrong
     ]
     flood = changed(FRAMEWORK, ("options",), {f"o{number}": None for number in range(50)})
     assert complaint(flood).splitlines()[-1] == "a.yaml: and 42 more problems"

@@ -53,7 +53,8 @@ def explain(error: ValidationError, model: type[BaseModel], data: dict[str, Any]
         data: the document as read: mappings, lists, text, numbers, true, false, null.
     """
     found: dict[Path, list[Error]] = {}
-    for item in error.errors(include_url=False):
+    problems = error.errors(include_url=False)
+    for item in sorted(problems, key=lambda each: each["type"] == "missing"):  # what is, first
         found.setdefault(_inside(item["loc"], data), []).append(dict(item))
     for path in _explained_deeper(found) | _explained_by_a_typo(found, model, data):
         del found[path]
