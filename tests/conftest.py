@@ -1,6 +1,27 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 # A shell that starts the tests in the background has interrupts ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 MiB: a disk that really fills up and really turns read-only."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a tmpfs; run as root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -8,8 +8,6 @@ import signal
 import subprocess
 from pathlib import Path
 
-import pytest
-
 import tiny
 from shop import ENDLESS, FAST, runners_alive
 
@@ -110,22 +108,6 @@ def test_interrupt_in_a_sweep_keeps_what_is_finished(shop, wait_for):
     assert again.stderr.count("finished before") == len(finished)
     keys = [r["run_key"] for r in shop.results() if r["status"] == "finished"]
     assert len(set(keys)) == 3
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 2 MiB (needs the right to mount)."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip("needs the right to mount a tmpfs; run as root")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def fill(path):

@@ -15,21 +15,6 @@ from profleet.paths import data_dir
 from profleet_runner.protocol import Failure, write_json
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A file system of 16 MiB (needs the right to mount)."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    if mounted.returncode:
-        pytest.skip("needs the right to mount a tmpfs; run as root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def fill(folder, but=0):
     with (folder / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
@@ -46,24 +31,24 @@ def execute(folder):
     )  # fmt: skip
 
 
-def test_full_disk(disk):
-    jobs.write_job(disk / "job", idle_gaps_ms=[])
-    fill(disk, but=4096)
-    done = execute(disk / "job")
+def test_full_disk(small_disk):
+    jobs.write_job(small_disk / "job", idle_gaps_ms=[])
+    fill(small_disk, but=4096)
+    done = execute(small_disk / "job")
     assert done.returncode == 8, done.stderr
     assert "No space left on device" in done.stderr
     assert "Free space" in done.stderr
     assert "Traceback" not in done.stderr.replace("OSError: [Errno 28]", "").split("storage:")[-1]
-    assert not (disk / "job" / "profile.json").exists()
-    assert not list((disk / "job").glob(".*partial"))
-    (disk / "filler").unlink()
-    assert execute(disk / "job").returncode == 0, "works again once there is space"
+    assert not (small_disk / "job" / "profile.json").exists()
+    assert not list((small_disk / "job").glob(".*partial"))
+    (small_disk / "filler").unlink()
+    assert execute(small_disk / "job").returncode == 0, "works again once there is space"
 
 
-def test_read_only_folder(disk):
-    jobs.write_job(disk / "job", processes=1, idle_gaps_ms=[])
-    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    done = execute(disk / "job")
+def test_read_only_folder(small_disk):
+    jobs.write_job(small_disk / "job", processes=1, idle_gaps_ms=[])
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    done = execute(small_disk / "job")
     assert done.returncode == 8, done.stderr
     assert "read-only" in done.stderr.lower()
 
