@@ -10,50 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from onnx_cases import (
-    Arrays,
-    assert_same,
-    by_definition,
-    by_onnxruntime,
-    by_torch,
-    graph,
-    require_torch,
-)
+from torch_cases import Values, by_onnxruntime, check
 
-require_torch()
-
-RNG = np.random.default_rng(11)
-
-
-def normal(*shape: int) -> Any:
-    return RNG.normal(size=shape).astype(np.float32)
-
-
-def integers(*shape: int, low: int = -9, high: int = 10, dtype: Any = np.int64) -> Any:
-    return RNG.integers(low, high, shape).astype(dtype)
-
-
-def check(
-    kind: str,
-    inputs: Arrays,
-    weights: Arrays | None = None,
-    *,
-    opset: int = 17,
-    oracle: Any = by_definition,
-    outputs: int = 1,
-    ranks: bool = True,
-    tolerance: float = 1e-5,
-    names: list[str] | None = None,
-    **attributes: Any,
-) -> None:
-    """Compare one operator; without ``ranks`` not even the inputs' ranks are declared."""
-    produced = [f"y{i}" for i in range(outputs)]
-    node = helper.make_node(
-        kind, names or [*inputs, *(weights or {})], produced, name="it", **attributes
-    )
-    shapes = None if ranks else dict.fromkeys(inputs)
-    artifact = graph([node], inputs, produced, weights, opset, shapes)
-    assert_same(by_torch(artifact, inputs), oracle(artifact, inputs), tolerance)
+VALUES = Values(11)
+normal, integers = VALUES.normal, VALUES.integers
 
 
 UNARY = [
@@ -112,10 +72,12 @@ def test_arithmetic_with_constants(kind: str, shape: tuple[int, ...], constant_f
 
 
 @pytest.mark.parametrize("kind", ["Add", "Sub", "Mul", "Div", "Mod"])
-@pytest.mark.parametrize("ranks", [True, False])
-def test_integer_arithmetic(kind: str, ranks: bool) -> None:
+@pytest.mark.parametrize("declared", [True, None])
+def test_integer_arithmetic(kind: str, declared: bool | None) -> None:
     a, b = integers(3, 5, dtype=np.int32), integers(5, low=1, dtype=np.int32)
-    check(kind, {"a": a, "b": b}, ranks=ranks, oracle=by_onnxruntime)  # Div truncates toward zero
+    check(
+        kind, {"a": a, "b": b}, declared=declared, oracle=by_onnxruntime
+    )  # Div truncates toward zero
 
 
 def test_floating_modulo_and_negative_integer_modulo() -> None:
@@ -133,7 +95,11 @@ def test_power_keeps_the_type_of_the_base() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_variadic(kind: str, count: int) -> None:
     shapes = [(3, 4), (4,), (3, 1)][:count]
-    check(kind, {f"x{i}": normal(*s) for i, s in enumerate(shapes)}, ranks=count != 2)
+    check(
+        kind,
+        {f"x{i}": normal(*s) for i, s in enumerate(shapes)},
+        declared=True if count != 2 else None,
+    )
 
 
 @pytest.mark.parametrize("kind", ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"])
@@ -176,11 +142,16 @@ def test_clip(opset: int) -> None:
 @pytest.mark.parametrize(
     ("opset", "axis"), [(o, a) for o in (9, 11, 13) for a in (0, 1, 2, None)] + [(11, -1), (13, -1)]
 )
-@pytest.mark.parametrize("ranks", [True, False])
-def test_softmax_by_opset(kind: str, axis: int | None, opset: int, ranks: bool) -> None:
+@pytest.mark.parametrize("declared", [True, None])
+def test_softmax_by_opset(kind: str, axis: int | None, opset: int, declared: bool | None) -> None:
     attributes = {} if axis is None else {"axis": axis}
     check(
-        kind, {"x": normal(2, 3, 4)}, opset=opset, ranks=ranks, oracle=by_onnxruntime, **attributes
+        kind,
+        {"x": normal(2, 3, 4)},
+        opset=opset,
+        declared=declared,
+        oracle=by_onnxruntime,
+        **attributes,
     )
 
 
@@ -237,17 +208,17 @@ REDUCTIONS = [
 @pytest.mark.parametrize("opset", [12, 18])
 @pytest.mark.parametrize("axes", [None, [1], [-1, 0]])
 @pytest.mark.parametrize("keepdims", [0, 1])
-@pytest.mark.parametrize("ranks", [True, False])
+@pytest.mark.parametrize("declared", [True, None])
 def test_reductions(
-    kind: str, opset: int, axes: list[int] | None, keepdims: int, ranks: bool
+    kind: str, opset: int, axes: list[int] | None, keepdims: int, declared: bool | None
 ) -> None:
     x = {"x": np.abs(normal(2, 3, 4)) + np.float32(0.1)}
     if axes is None:
-        check(kind, x, opset=opset, keepdims=keepdims, ranks=ranks)
+        check(kind, x, opset=opset, keepdims=keepdims, declared=declared)
     elif opset < 13:
-        check(kind, x, opset=opset, keepdims=keepdims, ranks=ranks, axes=axes)
+        check(kind, x, opset=opset, keepdims=keepdims, declared=declared, axes=axes)
     else:
-        check(kind, x, {"axes": np.array(axes)}, opset=opset, keepdims=keepdims, ranks=ranks)
+        check(kind, x, {"axes": np.array(axes)}, opset=opset, keepdims=keepdims, declared=declared)
 
 
 def test_reductions_by_input_and_of_integers() -> None:
@@ -266,7 +237,7 @@ def test_arg_max_with_ties(kind: str, last: int, keepdims: int) -> None:
 
 
 def test_top_k() -> None:
-    x = RNG.permutation(40).reshape(4, 10).astype(np.float32)
+    x = VALUES.rng.permutation(40).reshape(4, 10).astype(np.float32)
     check("TopK", {"x": x}, {"k": np.array([3])}, outputs=2)
     check("TopK", {"x": x, "k": np.array([2])}, outputs=2, axis=0, largest=0)
 

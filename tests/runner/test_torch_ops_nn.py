@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import helper
 
-from onnx_cases import (
-    Arrays,
-    assert_same,
-    by_definition,
-    by_onnxruntime,
-    by_torch,
-    graph,
-    require_torch,
-)
+import torch_cases
+from torch_cases import Arrays, Values, by_definition, by_onnxruntime
 
-require_torch()
-
-RNG = np.random.default_rng(7)
-
-
-def normal(*shape: int) -> Any:
-    return RNG.normal(size=shape).astype(np.float32)
-
-
-def check(
-    kind: str,
-    inputs: Arrays,
-    weights: Arrays | None = None,
-    *,
-    opset: int = 17,
-    oracle: Any = by_onnxruntime,
-    outputs: int = 1,
-    unknown: bool = False,
-    tolerance: float = 1e-5,
-    names: list[str] | None = None,
-    **attributes: Any,
-) -> None:
-    """Compare one operator; ``unknown`` hides the input's dimensions from the importer."""
-    produced = [f"y{i}" for i in range(outputs)]
-    names = names or [*inputs, *(weights or {})]
-    node = helper.make_node(kind, names, produced, name="it", **attributes)
-    shapes = {n: [f"{n}{i}" for i in range(a.ndim)] for n, a in inputs.items()} if unknown else None
-    artifact = graph([node], inputs, produced, weights, opset, shapes)
-    assert_same(by_torch(artifact, inputs), oracle(artifact, inputs), tolerance)
+normal = Values(7).normal
+check = partial(torch_cases.check, oracle=by_onnxruntime)
 
 
 @st.composite
@@ -67,28 +33,28 @@ def windows(draw: Any, dims: int = 2) -> dict[str, Any]:
     dilations=st.lists(st.integers(1, 2), min_size=2, max_size=2),
     group=st.sampled_from([1, 2, 4]),
     bias=st.booleans(),
-    unknown=st.booleans(),
+    declared=st.booleans(),
 )
 def test_convolution(
-    window: dict[str, Any], dilations: list[int], group: int, bias: bool, unknown: bool
+    window: dict[str, Any], dilations: list[int], group: int, bias: bool, declared: bool
 ) -> None:
     weights = {"w": normal(8, 4 // group, *window["kernel_shape"])}
     if bias:
         weights["b"] = normal(8)
     check(
         "Conv", {"x": normal(2, 4, 7, 9)}, weights,
-        unknown=unknown, tolerance=1e-4, dilations=dilations, group=group, **window,
+        declared=declared, tolerance=1e-4, dilations=dilations, group=group, **window,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("declared", [True, False])
 @pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
 @pytest.mark.parametrize("kind", ["Conv", "MaxPool", "AveragePool"])
-def test_automatic_padding(kind: str, auto_pad: str, unknown: bool) -> None:
+def test_automatic_padding(kind: str, auto_pad: str, declared: bool) -> None:
     weights = {"w": normal(3, 3, 4, 3)} if kind == "Conv" else None
     check(
         kind, {"x": normal(1, 3, 8, 11)}, weights,
-        unknown=unknown, kernel_shape=[4, 3], strides=[3, 2], auto_pad=auto_pad,
+        declared=declared, kernel_shape=[4, 3], strides=[3, 2], auto_pad=auto_pad,
     )  # fmt: skip
 
 
@@ -124,7 +90,7 @@ def test_transposed_convolution(
 def test_transposed_convolution_with_automatic_padding(auto_pad: str, strides: list[int]) -> None:
     check(
         "ConvTranspose", {"x": normal(1, 2, 4, 5)}, {"w": normal(2, 3, 4, 3)},
-        auto_pad=auto_pad, strides=strides, unknown=True,
+        auto_pad=auto_pad, strides=strides, declared=False,
     )  # fmt: skip
 
 
@@ -137,13 +103,13 @@ def test_transposed_convolution_to_a_given_size(auto_pad: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(window=windows(), ceil_mode=st.integers(0, 1), unknown=st.booleans(), data=st.data())
+@given(window=windows(), ceil_mode=st.integers(0, 1), declared=st.booleans(), data=st.data())
 def test_max_pooling(
-    window: dict[str, Any], ceil_mode: int, unknown: bool, data: st.DataObject
+    window: dict[str, Any], ceil_mode: int, declared: bool, data: st.DataObject
 ) -> None:
     size = data.draw(st.lists(st.integers(4, 8), min_size=2, max_size=2))
     x = normal(1, 2, *size) - 3  # padding by zeros would win
-    check("MaxPool", {"x": x}, ceil_mode=ceil_mode, unknown=unknown, opset=22, **window)
+    check("MaxPool", {"x": x}, ceil_mode=ceil_mode, declared=declared, opset=22, **window)
 
 
 @settings(max_examples=60, deadline=None)
@@ -198,20 +164,22 @@ def test_batch_normalization(shape: tuple[int, ...]) -> None:
     check("BatchNormalization", {"x": normal(*shape)}, statistics, epsilon=1e-3)
 
 
-@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("declared", [True, False])
 @pytest.mark.parametrize(("axis", "size"), [(-1, (5,)), (1, (4, 5)), (-2, (4, 5)), (2, (5,))])
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_layer_normalization(axis: int, size: tuple[int, ...], outputs: int, unknown: bool) -> None:
+def test_layer_normalization(
+    axis: int, size: tuple[int, ...], outputs: int, declared: bool
+) -> None:
     check(
         "LayerNormalization", {"x": normal(3, 4, 5)}, {"s": normal(*size), "b": normal(*size)},
-        axis=axis, epsilon=1e-3, outputs=outputs, unknown=unknown, oracle=by_definition,
+        axis=axis, epsilon=1e-3, outputs=outputs, declared=declared, oracle=by_definition,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("unknown", [False, True])
-def test_layer_normalization_with_a_single_scale(unknown: bool) -> None:
+@pytest.mark.parametrize("declared", [True, False])
+def test_layer_normalization_with_a_single_scale(declared: bool) -> None:
     x = normal(3, 4, 5)
-    check("LayerNormalization", {"x": x}, {"s": normal(1)}, unknown=unknown, oracle=by_definition)
+    check("LayerNormalization", {"x": x}, {"s": normal(1)}, declared=declared, oracle=by_definition)
 
 
 def test_instance_and_lp_normalization() -> None:

@@ -8,54 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
-from onnx_cases import (
-    Arrays,
-    assert_same,
-    by_definition,
-    by_onnxruntime,
-    by_torch,
-    graph,
-    require_torch,
-)
+from torch_cases import Arrays, Values, by_onnxruntime, check
 
-require_torch()
-
-RNG = np.random.default_rng(13)
-
-
-def normal(*shape: int) -> Any:
-    return RNG.normal(size=shape).astype(np.float32)
-
-
-def check(
-    kind: str,
-    inputs: Arrays,
-    weights: Arrays | None = None,
-    *,
-    opset: int = 17,
-    oracle: Any = by_definition,
-    outputs: int = 1,
-    declared: Any = True,
-    names: list[str] | None = None,
-    **attributes: Any,
-) -> None:
-    """Compare one operator, with everything but ``inputs`` known at import and then with nothing.
-
-    ``declared`` is whether shapes are declared: True, False (names only) or None (not even ranks).
-    """
-    weights = weights or {}
-    produced = [f"y{i}" for i in range(outputs)]
-    node = helper.make_node(kind, names or [*inputs, *weights], produced, name="it", **attributes)
-    shapes = None
-    if not declared:
-        shapes = {
-            n: None if declared is None else [f"{n}{i}" for i in range(a.ndim)]
-            for n, a in inputs.items()
-        }
-    artifact = graph([node], inputs, produced, weights, opset, shapes)
-    assert_same(by_torch(artifact, inputs), oracle(artifact, inputs))
+VALUES = Values(13)
+normal = VALUES.normal
 
 
 def everywhere(kind: str, x: Any, weights: Arrays, **attributes: Any) -> None:
@@ -148,18 +106,18 @@ def test_concatenation() -> None:
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (2, 3)])
 def test_gather(axis: int, shape: tuple[int, ...]) -> None:
-    indices = np.asarray(RNG.integers(-3, 3, shape), np.int64)
+    indices = np.asarray(VALUES.rng.integers(-3, 3, shape), np.int64)
     everywhere("Gather", normal(3, 4, 3), {"indices": indices}, axis=axis)
 
 
 def test_gather_rows_of_a_weight() -> None:
-    ids = RNG.integers(0, 7, (2, 5))
+    ids = VALUES.rng.integers(0, 7, (2, 5))
     check("Gather", {"ids": ids}, {"table": normal(7, 3)}, names=["table", "ids"])
     check("Gather", {"ids": ids.astype(np.int32)}, {"t": normal(7, 3)}, names=["t", "ids"])
 
 
 def test_gather_and_scatter_elements() -> None:
-    x, indices = normal(3, 4), RNG.integers(-3, 3, (2, 4))
+    x, indices = normal(3, 4), VALUES.rng.integers(-3, 3, (2, 4))
     everywhere("GatherElements", x, {"indices": indices}, axis=0)
     unique = np.array([[0, 2, -1], [1, 0, 3]])
     weights = {"indices": unique, "updates": normal(2, 3)}
