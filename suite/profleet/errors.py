@@ -27,6 +27,20 @@ class ConfigError(ProfleetError):
     """A configuration value cannot be used."""
 
 
+class EngineError(ProfleetError):
+    """The container engine, an image or a container cannot be used.
+
+    ``kind`` tells programs what the sentence tells people: ``absent`` (no engine answers),
+    ``permission`` (not allowed to use it), ``lost`` (it stopped answering), ``refused`` (it
+    answered with an error), ``image`` (missing, or not the one that is wanted), ``build`` (an
+    image could not be made).
+    """
+
+    def __init__(self, message: str, kind: str = "refused") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class StoreError(ProfleetError):
     """A result folder cannot be read or written."""
 

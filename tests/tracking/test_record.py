@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from profleet.errors import StoreError
 from profleet.profile.metrics import Metric
 from profleet.profile.store import load_profile, load_result, load_samples, write_result
-from profleet.tracking import record as record_module
+from profleet.tracking import rows as rows_module
 from profleet.tracking.record import Number, host_class, identity_of, numbers_of, record_of
 from profleet.tracking.sweep import sweep_record
 from support import make_profile_dir
@@ -153,11 +153,11 @@ def test_samples_are_a_table_thinned_when_there_are_very_many(
 ) -> None:
     samples = load_samples(result)
     rows = record_of(result).tables["tables/samples.json"]
-    assert len(rows) == len(samples) <= record_module.MAX_ROWS
+    assert len(rows) == len(samples) <= rows_module.MAX_ROWS
     assert rows[0]["phase"] == "warmup"
     assert [row["latency_ms"] for row in rows] == (samples.latency_ns / 1e6).tolist()
     assert {row["gap_ms"] for row in rows} == {0, 5, 20, 50}
-    monkeypatch.setattr(record_module, "MAX_ROWS", 11)
+    monkeypatch.setattr(rows_module, "MAX_ROWS", 11)
     tables = record_of(result).tables
     assert "tables/samples.json" not in tables
     few = tables[f"tables/samples_11_of_{len(samples)}.json"]

@@ -274,8 +274,24 @@ class Model(Strict):
 class Image(Strict):
     """A container image for one architecture, by digest once published."""
 
-    ref: str = Field(min_length=1)
-    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    ref: str = Field(min_length=1, description="name and tag under which an engine has it")
+    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = Field(
+        default=None, description="of the manifest in a registry, or the id of a local image"
+    )
+
+
+class Container(Strict):
+    """What a framework needs of its container beyond the hermetic default."""
+
+    shm_size_mb: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="size of /dev/shm; absent: the engine's default, 64 MiB"
+    )
+    gpus: Literal["all"] | tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
+        default=None, description="GPUs by device request: all, or their indices or UUIDs"
+    )
+    devices: tuple[Annotated[str, StringConstraints(pattern=r"^[^/=]+/[^/=]+=[^/=]+$")], ...] = (
+        Field(default=(), description="devices by CDI name, e.g. nvidia.com/gpu=0")
+    )
 
 
 class Framework(Strict):
@@ -298,6 +314,7 @@ class Framework(Strict):
     images: dict[Literal["amd64", "arm64"], Image] = Field(
         default_factory=dict, description="architecture -> container image"
     )
+    container: Container = Container()
 
 
 # -- hardware --------------------------------------------------------------------------------

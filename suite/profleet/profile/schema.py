@@ -248,6 +248,11 @@ class StackRef(Record):
     hardware: str
 
 
+def name_of(reference: str) -> str:
+    """Return the name in an exact reference: ``resnet50`` of ``resnet50@1.0.0``."""
+    return reference.partition("@")[0]
+
+
 class Profile(Record):
     """A finished ``profile.json``: the measurement, its statistics and its provenance."""
 

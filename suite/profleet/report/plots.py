@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profleet.profile.samples import SCENARIO, STEADY, Samples
-from profleet.profile.schema import Estimate, IdleSummary, PointSummary, Profile, StackRef
+from profleet.profile.schema import Estimate, IdleSummary, PointSummary, Profile, StackRef, name_of
 from profleet.report.style import (
     batch_ticks,
     color,
@@ -66,7 +66,7 @@ def write_comparison(profiles: Sequence[Profile], folder: Path) -> list[Path]:
         return []
     names = stack_names([profile.stack for profile in swept])
     batches = sorted({point.batch_size for profile in swept for point in profile.points})
-    models = {_short(profile.stack.model) for profile in swept}
+    models = {name_of(profile.stack.model) for profile in swept}
     of_model = f": {models.pop()}" if len(models) == 1 else ""
     with picture(f"Median latency by batch size{of_model}") as (figure, axes):
         for number, (profile, name) in enumerate(zip(swept, names, strict=True)):
@@ -92,7 +92,7 @@ def stack_names(stacks: Sequence[StackRef]) -> list[str]:
     """Name stacks by the parts in which they differ; equal ones get a number."""
     parts = [(stack.model, stack.framework, stack.hardware) for stack in stacks]
     differing = [index for index in range(3) if len({part[index] for part in parts}) > 1]
-    names = [" · ".join(_short(part[index]) for index in differing or (0, 1)) for part in parts]
+    names = [" · ".join(name_of(part[index]) for index in differing or (0, 1)) for part in parts]
     if len(set(names)) < len(set(parts)):  # they differ by version only
         names = [" · ".join(part[index] for index in differing) for part in parts]
     counted: dict[str, int] = {}
@@ -290,8 +290,4 @@ def _steps(ordered: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def _title(profile: Profile) -> str:
-    return f"{_short(profile.stack.model)} · {_short(profile.stack.framework)}"
-
-
-def _short(reference: str) -> str:
-    return reference.partition("@")[0]
+    return f"{name_of(profile.stack.model)} · {name_of(profile.stack.framework)}"

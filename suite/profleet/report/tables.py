@@ -7,9 +7,8 @@ cut, whatever the width.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,25 +19,35 @@ from profleet.profile.schema import (
     Estimate,
     IdleSummary,
     Latency,
-    Percentile,
     Point,
     PointSummary,
     Profile,
     Reading,
     ScenarioResult,
     Value,
+    name_of,
 )
 from profleet.profile.statistics import CONFIDENCE, PERCENTILES
 from profleet.profile.store import Result
+from profleet.report.cells import (
+    NONE,
+    STYLES,
+    bytes_text,
+    condition_text,
+    count_text,
+    interval_text,
+    number_text,
+    percentile_cells,
+    percentile_text,
+    reading_text,
+    safe_text,
+    sentence,
+    status_text,
+    table_of,
+)
 
 WIDE = 100_000
-NONE = "-"
 INTERVAL = f"[{100 * CONFIDENCE:g} % CI]"
-STYLES = {
-    "steady": "green", "finished": "green", "passed": "green", "valid": "green",
-    "unstable": "yellow", "unsupported": "yellow", "interrupted": "yellow",
-    "failed": "red", "invalid": "red",
-}  # fmt: skip
 
 
 def make_console() -> Console:
@@ -60,15 +69,15 @@ def print_profile(profile: Profile, console: Console | None = None) -> None:
     """Print one profile: batches or scenario, cold start, idle gaps, copies, check, warnings."""
     console = console or make_console()
     stack = profile.stack
-    title = _text(f"{stack.model} · {stack.framework} · {stack.hardware} · ", "bold")
-    console.print(title + _status(profile.status))
+    title = safe_text(f"{stack.model} · {stack.framework} · {stack.hardware} · ", "bold")
+    console.print(title + status_text(profile.status))
     for table in profile_tables(profile):
         console.print()
         console.print(table)
     if profile.warnings:
         console.print()
     for warning in profile.warnings:
-        console.print(_text(f"Warning: {warning}", "yellow"))
+        console.print(safe_text(f"Warning: {warning}", "yellow"))
 
 
 def print_jobs(results: Sequence[Result], console: Console | None = None) -> None:
@@ -86,8 +95,8 @@ def reason_text(result: Result) -> Text:
     """Say in one line why a job has no profile, and what to do about it."""
     told = [result.reason or "it left no reason", result.hint]
     why = " ".join(sentence(part) for part in told if part)
-    stack = f"{_short(result.stack.model)} · {_short(result.stack.framework)}"
-    return _text(f"{stack}: {result.status}: {why}", STYLES.get(result.status, ""))
+    stack = f"{name_of(result.stack.model)} · {name_of(result.stack.framework)}"
+    return safe_text(f"{stack}: {result.status}: {why}", STYLES.get(result.status, ""))
 
 
 def print_comparison(profiles: Sequence[Profile], console: Console | None = None) -> None:
@@ -114,7 +123,7 @@ def profile_tables(profile: Profile) -> list[Table]:
 
 def jobs_table(results: Iterable[Result]) -> Table:
     """Return one row a job: latency of its first batch, its best throughput."""
-    table = _table("Jobs", "model", "framework", "status")
+    table = table_of("Jobs", "model", "framework", "status")
     for name in ("first batch", "p50 ms", "p99 ms", "best batch", "items/s"):
         table.add_column(name, justify="right", overflow="fold")
     for result in results:
@@ -125,13 +134,13 @@ def jobs_table(results: Iterable[Result]) -> Table:
             default="peak_rps",
         )
         table.add_row(
-            _text(_short(result.stack.model)),
-            _text(_short(result.stack.framework)),
-            _status(result.status),
-            _condition(first),
+            safe_text(name_of(result.stack.model)),
+            safe_text(name_of(result.stack.framework)),
+            status_text(result.status),
+            condition_text(first),
             _metric(result, f"latency_p50_ms/{first}"),
             _metric(result, f"latency_p99_ms/{first}"),
-            _condition(best.partition("/")[2]),
+            condition_text(best.partition("/")[2]),
             _metric(result, best),
         )
     return table
@@ -139,7 +148,7 @@ def jobs_table(results: Iterable[Result]) -> Table:
 
 def comparison_table(profiles: Sequence[Profile]) -> Table:
     """Return every batch of every profile, with its p50 as a ratio of the first profile's."""
-    table = _table("Comparison", "batch", "model", "framework")
+    table = table_of("Comparison", "batch", "model", "framework")
     for name in (f"p50 ms {INTERVAL}", "p50 ratio", "p99 ms", "items/s"):
         table.add_column(name, justify="right", overflow="fold")
     table.add_column("status", overflow="fold")
@@ -154,13 +163,13 @@ def comparison_table(profiles: Sequence[Profile]) -> Table:
                 base = value if number == 0 else base
                 table.add_row(
                     str(batch),
-                    _text(_short(profile.stack.model)),
-                    _text(_short(profile.stack.framework)),
-                    _interval(p50),
+                    safe_text(name_of(profile.stack.model)),
+                    safe_text(name_of(profile.stack.framework)),
+                    interval_text(p50),
                     f"{value / base:.2f}" if value is not None and base else NONE,
-                    _percentile(point.latency_ms.percentiles["p99"]),
+                    percentile_text(point.latency_ms.percentiles["p99"]),
                     number_text(point.throughput_rps.value),
-                    _status(_point_status(profile, batch)),
+                    status_text(_point_status(profile, batch)),
                 )
         table.add_section()
     return table
@@ -170,7 +179,7 @@ def comparison_table(profiles: Sequence[Profile]) -> Table:
 
 
 def _points(profile: Profile) -> Table:
-    table = _table("Latency by batch size, ms", "batch", f"p50 {INTERVAL}")
+    table = table_of("Latency by batch size, ms", "batch", f"p50 {INTERVAL}")
     for name in ("p90", "p95", "p99", "n", "items/s", "peak RSS"):
         table.add_column(name, justify="right", overflow="fold")
     table.add_column("status", overflow="fold")
@@ -185,13 +194,13 @@ def _point_row(point: Point, summary: PointSummary | None) -> list[Text | str]:
     if summary is not None:
         latency = summary.latency_ms
         rate = number_text(summary.throughput_rps.value)
-        cells = [*_percentiles(latency), str(latency.count), rate]
+        cells = [*percentile_cells(latency), str(latency.count), rate]
     shared = "*" if point.peak_rss_shared and isinstance(point.peak_rss_bytes, Value) else ""
     return [
         str(point.batch_size),
         *cells,
-        _reading(point.peak_rss_bytes, _bytes) + shared,
-        _status(point.status),
+        reading_text(point.peak_rss_bytes, bytes_text) + shared,
+        status_text(point.status),
     ]
 
 
@@ -199,19 +208,19 @@ def _scenario(result: ScenarioResult, latency: Latency | None) -> Table:
     name, offline = result.kind.replace("_", " "), result.kind == "offline"
     what = "wait since the test began" if offline else "latency of requests"
     rate = offline_rps(result) if offline else result.peak_rps
-    table = _table(f"MLPerf LoadGen, {name}: {what}, ms", "batch")
+    table = table_of(f"MLPerf LoadGen, {name}: {what}, ms", "batch")
     for column in (*PERCENTILES, "n", "items/s" if offline else "peak req/s"):
         table.add_column(column, justify="right", overflow="fold")
     table.add_column("LoadGen says", overflow="fold")
     table.add_row(
         str(result.batch_size),
-        *(_percentile(latency.percentiles[p]) if latency else NONE for p in PERCENTILES),
+        *(percentile_text(latency.percentiles[p]) if latency else NONE for p in PERCENTILES),
         str(latency.count) if latency else NONE,
         number_text(rate) if rate is not None else NONE,
-        _status("valid" if result.valid else "invalid"),
+        status_text("valid" if result.valid else "invalid"),
     )
     if offline:
-        table.caption = _text(
+        table.caption = safe_text(
             "All items are issued at once: their wait grows with the length of the test, and only "
             "items/s compares."
         )
@@ -219,26 +228,26 @@ def _scenario(result: ScenarioResult, latency: Latency | None) -> Table:
 
 
 def _cold_start(summary: ColdStartSummary) -> Table:
-    title = f"Cold start, median of {_count(summary.processes, 'process', 'processes')}, s"
+    title = f"Cold start, median of {count_text(summary.processes, 'process', 'processes')}, s"
     first = f"first run (batch {summary.first_run_batch})"
-    table = _table(title, "start", "import", "load", "init", first)
+    table = table_of(title, "start", "import", "load", "init", first)
     parts = (summary.start_s, summary.import_s, summary.load_s, summary.init_s, summary.first_run_s)
     table.add_row(*(number_text(part) for part in parts))
     if summary.first_run_processes < summary.processes:
-        count = _count(summary.first_run_processes, "process", "processes")
-        table.caption = _text(f"First run: {count}, the others began with another batch size.")
+        count = count_text(summary.first_run_processes, "process", "processes")
+        table.caption = safe_text(f"First run: {count}, the others began with another batch size.")
     return table
 
 
 def _idle(entries: Sequence[IdleSummary]) -> Table:
-    table = _table(
+    table = table_of(
         "After a rest between requests", "batch", "gap ms", f"p50 ms {INTERVAL}", "ratio", "n"
     )
     for entry in entries:
         table.add_row(
             str(entry.batch_size),
             f"{entry.gap_ms:g}" if entry.gap_ms else "back-to-back",
-            _interval(entry.p50_ms),
+            interval_text(entry.p50_ms),
             NONE if entry.ratio is None else f"{entry.ratio:.2f}",
             str(entry.count),
         )
@@ -246,7 +255,7 @@ def _idle(entries: Sequence[IdleSummary]) -> Table:
 
 
 def _copies(points: Sequence[Point]) -> Table:
-    table = _table(
+    table = table_of(
         "Data and resources of one batch",
         "batch", "input", "output", "to device ms", "to host ms", "device memory", "energy J",
     )  # fmt: skip
@@ -255,12 +264,12 @@ def _copies(points: Sequence[Point]) -> Table:
         shared = "*" if point.peak_rss_shared and isinstance(device, Value) else ""
         table.add_row(
             str(point.batch_size),
-            _bytes(point.input_bytes),
-            _bytes(point.output_bytes),
-            _reading(point.host_to_device_ms, number_text),
-            _reading(point.device_to_host_ms, number_text),
-            _reading(device, _bytes) + shared,
-            _reading(point.energy_j, number_text),
+            bytes_text(point.input_bytes),
+            bytes_text(point.output_bytes),
+            reading_text(point.host_to_device_ms, number_text),
+            reading_text(point.device_to_host_ms, number_text),
+            reading_text(device, bytes_text) + shared,
+            reading_text(point.energy_j, number_text),
         )
     reasons: dict[str, list[str]] = {}
     for name, attribute in (
@@ -275,94 +284,25 @@ def _copies(points: Sequence[Point]) -> Table:
     notes = [f"{NONE} {', '.join(names)}: {why}" for why, names in reasons.items()]
     if any(point.peak_rss_shared for point in points):
         notes.append("* peak memory of a process that had measured other batch sizes before")
-    table.caption = _text("\n".join(notes)) if notes else None
+    table.caption = safe_text("\n".join(notes)) if notes else None
     return table
 
 
 def _check(profile: Profile) -> Table:
     check = profile.measurement.check
-    table = _table(
+    table = table_of(
         f"Numeric check (seed {check.seed}, batch {check.batch})",
         "output", "max error", "allowed", "bit-identical", "result",
     )  # fmt: skip
     for name, output in check.outputs.items():
         table.add_row(
-            _text(name),
+            safe_text(name),
             f"{output.max_error:.2g}",
             f"{output.allowed_error:.2g}",
             "yes" if output.bit_identical else "no",
-            _status("passed" if output.passed else "failed"),
+            status_text("passed" if output.passed else "failed"),
         )
     return table
-
-
-# -- cells -----------------------------------------------------------------------------------------
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        title=_text(title),
-        title_justify="left",
-        title_style="bold",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    words = {"model", "framework", "status", "output", "result"}
-    for column in columns:
-        table.add_column(column, justify="left" if column in words else "right", overflow="fold")
-    return table
-
-
-def sentence(text: str) -> str:
-    """End with a full stop, once."""
-    return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def number_text(value: float) -> str:
-    """Write a number with four significant digits, all digits before the point included."""
-    size = abs(value)
-    if size >= 1000:
-        return f"{value:.0f}"
-    if size >= 1e-4:
-        return f"{value:#.4g}".rstrip(".")
-    return f"{value:.3e}" if size else "0"
-
-
-def _interval(percentile: Percentile) -> str:
-    if not isinstance(percentile, Estimate):
-        return f"needs {percentile.need}"
-    low, high = (
-        NONE if bound is None else number_text(bound) for bound in (percentile.low, percentile.high)
-    )
-    return f"{number_text(percentile.value)} [{low}, {high}]"
-
-
-def _percentiles(latency: Latency) -> list[str]:
-    """p50 with its interval, the others without."""
-    entries = [latency.percentiles[name] for name in PERCENTILES]
-    return [_interval(entries[0]), *(_percentile(entry) for entry in entries[1:])]
-
-
-def _percentile(percentile: Percentile) -> str:
-    if isinstance(percentile, Estimate):
-        return number_text(percentile.value)
-    return f"needs {percentile.need}"
-
-
-def _reading(reading: Reading, write: Callable[[float], str]) -> str:
-    value = reading.value if isinstance(reading, Value) else None
-    return write(value) if isinstance(value, int | float) else NONE
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            break
-        count /= 1024
-    return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.3g} {unit}"
 
 
 def _metric(result: Result, name: str) -> str:
@@ -374,32 +314,5 @@ def _first_condition(result: Result) -> str:
     return names[0].partition("/")[2] if names else ""
 
 
-def _condition(condition: str) -> str:
-    """Turn ``b4`` into ``4`` and ``single_stream`` into ``single stream``."""
-    if condition[:1] == "b" and condition[1:].isdecimal():
-        return condition[1:]
-    return condition.replace("_", " ") or NONE
-
-
 def _point_status(profile: Profile, batch: int) -> str:
     return next((p.status for p in profile.measurement.points if p.batch_size == batch), "")
-
-
-def _short(reference: str) -> str:
-    return reference.partition("@")[0]
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
-
-
-def _status(status: str) -> Text:
-    return Text(status, style=STYLES.get(status, ""))
-
-
-def _text(content: str, style: str = "") -> Text:
-    """Make foreign text harmless: nothing in a record may drive the terminal."""
-    safe = "".join(
-        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in content
-    )
-    return Text(safe, style=style)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from profleet.execute.settings import TrackingSettings
-    from profleet.tracking.record import Row, RunRecord
+    from profleet.tracking.record import RunRecord
+    from profleet.tracking.rows import Row
 
 IDENTITY = "profleet.run_id"
 SWEEP, MEMBER = "profleet.sweep.", "member"

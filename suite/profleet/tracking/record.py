@@ -12,22 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
 from profleet import __version__
 from profleet.errors import StoreError
 from profleet.profile.metrics import Metric
-from profleet.profile.samples import Samples
-from profleet.profile.schema import (
-    PHASES,
-    Estimate,
-    Insufficient,
-    Percentile,
-    PointSummary,
-    Profile,
-    Reading,
-    Value,
-)
+from profleet.profile.schema import Profile, Value, name_of
 from profleet.profile.store import (
     Result,
     Status,
@@ -36,9 +24,9 @@ from profleet.profile.store import (
     load_samples,
     source_of,
 )
+from profleet.tracking.rows import Row, tables_of
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
-Row = dict[str, Any]
 
 STATUS: dict[Status, RunStatus] = {
     "finished": "FINISHED",
@@ -51,9 +39,6 @@ FILES = (
     "runner.log",
 )  # fmt: skip
 FOLDERS = ("loadgen", "plots")
-MAX_ROWS = 5000
-"""Most samples in the table that MLflow's UI shows; all of them are in ``samples.parquet``."""
-
 BATCH = re.compile(r"b(\d+)")
 MAX_VALUE = 6000
 """Longest parameter value that MLflow keeps; longer ones are cut here, where it can be seen."""
@@ -112,7 +97,11 @@ def record_of(folder: Path) -> RunRecord:
     return RunRecord(
         identity=identity_of(result),
         name="-".join(
-            (_name(result.stack.model), _name(result.stack.framework), host_class(machine, profile))
+            (
+                name_of(result.stack.model),
+                name_of(result.stack.framework),
+                host_class(machine, profile),
+            )
         ),
         status=STATUS[result.status],
         started_ms=milliseconds(measured.started_at if measured else result.started_at),
@@ -120,7 +109,7 @@ def record_of(folder: Path) -> RunRecord:
         tags=_tags(result, profile, source),
         params=_params(result, profile, job, machine),
         numbers=numbers_of(result.metrics),
-        tables=dict(_tables(profile, source)) if profile else {},
+        tables=dict(tables_of(profile, source)) if profile else {},
         texts={"scenario.txt": scenario.summary_text} if scenario else {},
         files=list(_files(source)),
         draw=_drawing(profile, source) if profile else None,
@@ -211,18 +200,18 @@ def _params(
     model, framework = _part(job, "model"), _part(job, "framework")
     found: Row = {
         "model": {
-            "name": _name(stack.model),
+            "name": name_of(stack.model),
             "version": stack.model.partition("@")[2],
             "sha256": _part(model, "artifact").get("sha256"),
         },
         "framework": {
-            "name": _name(stack.framework),
+            "name": name_of(stack.framework),
             "version": stack.framework.partition("@")[2],
             "accelerator": framework.get("accelerator"),
             "options": framework.get("options"),
         },
         "hardware": {
-            "name": _name(stack.hardware),
+            "name": name_of(stack.hardware),
             **{key: _known(machine, key) for key in ("cpu_model", "physical_cores", "gpus")},
         },
         "batch_sizes": job.get("batch_sizes"),
@@ -250,93 +239,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from _flat(value, f"{prefix}{key}.")
         elif value is not None and value not in ("", []):
             yield f"{prefix}{key}", value
-
-
-def _tables(profile: Profile, source: Path) -> Iterator[tuple[str, list[Row]]]:
-    if profile.points:
-        yield "tables/points.json", [_point_row(profile, point) for point in profile.points]
-    if profile.idle:
-        rows = [
-            {
-                "batch_size": rest.batch_size,
-                "gap_ms": rest.gap_ms,
-                "samples": rest.count,
-                **_bounds("latency_p50_ms", rest.p50_ms),
-                "ratio": rest.ratio,
-            }
-            for rest in profile.idle
-        ]
-        yield "tables/idle.json", rows
-    starts = [start.model_dump() for start in profile.measurement.cold_start]
-    if starts:
-        yield "tables/cold_start.json", starts
-    if (source / "samples.parquet").is_file():
-        yield _sample_rows(load_samples(source))
-
-
-def _sample_rows(samples: Samples) -> tuple[str, list[Row]]:
-    """Samples in the order they were taken; of very many, evenly chosen ones, as the name says."""
-    count = len(samples)
-    chosen = np.linspace(0, count - 1, min(count, MAX_ROWS)).round().astype(np.int64)
-    columns = {
-        "phase": [PHASES[code] for code in samples.phase[chosen].tolist()],
-        "batch_size": samples.batch_size[chosen].tolist(),
-        "process": samples.process[chosen].tolist(),
-        "gap_ms": samples.gap_ms[chosen].round(3).tolist(),
-        "start_ms": (samples.start_ns[chosen] / 1e6).tolist(),
-        "latency_ms": (samples.latency_ns[chosen] / 1e6).tolist(),
-    }
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    thinned = f"_{len(chosen)}_of_{count}" if len(chosen) < count else ""
-    return f"tables/samples{thinned}.json", rows
-
-
-def _point_row(profile: Profile, summary: PointSummary) -> Row:
-    latency = summary.latency_ms
-    points = {point.batch_size: point for point in profile.measurement.points}
-    point = points.get(summary.batch_size)
-    row: Row = {
-        "batch_size": summary.batch_size,
-        "status": point.status if point else None,
-        "samples": latency.count,
-        **_bounds("throughput_rps", summary.throughput_rps),
-    }
-    for name, percentile in latency.percentiles.items():
-        row |= _bounds(f"latency_{name}_ms", percentile)
-    row |= _bounds("latency_mean_ms", latency.mean)
-    row |= {
-        "latency_std_ms": latency.std,
-        "latency_min_ms": latency.minimum,
-        "latency_max_ms": latency.maximum,
-    }
-    if point is not None:
-        row |= {
-            "input_bytes": point.input_bytes,
-            "output_bytes": point.output_bytes,
-            "peak_rss_bytes": _reading(point.peak_rss_bytes),
-            "peak_device_bytes": _reading(point.peak_device_bytes),
-            "host_to_device_ms": _reading(point.host_to_device_ms),
-            "device_to_host_ms": _reading(point.device_to_host_ms),
-            "energy_j": _reading(point.energy_j),
-            "reasons": " ".join(point.reasons),
-        }
-    return row
-
-
-def _bounds(name: str, percentile: Percentile) -> Row:
-    if isinstance(percentile, Insufficient):
-        refused = f"insufficient samples: {percentile.have} of {percentile.need}"
-        return {name: refused, f"{name}_low": None, f"{name}_high": None}
-    assert isinstance(percentile, Estimate)
-    return {
-        name: percentile.value,
-        f"{name}_low": percentile.low,
-        f"{name}_high": percentile.high,
-    }
-
-
-def _reading(reading: Reading) -> Any:
-    return reading.value if isinstance(reading, Value) else f"unavailable: {reading.unavailable}"
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -379,10 +281,6 @@ def _known(machine: Mapping[str, Any], name: str) -> Any:
 def _part(document: Row, name: str) -> Row:
     value = document.get(name)
     return value if isinstance(value, dict) else {}
-
-
-def _name(reference: str) -> str:
-    return reference.partition("@")[0]
 
 
 def tag_key(key: str) -> str:

@@ -13,9 +13,10 @@ import yaml
 
 from profleet import __version__
 from profleet.errors import StoreError
-from profleet.profile.schema import Profile
+from profleet.profile.schema import Profile, name_of
 from profleet.profile.store import Result, find_results, load_profile, load_result, source_of
-from profleet.tracking.record import Number, Row, RunRecord, RunStatus, identity_of, milliseconds
+from profleet.tracking.record import Number, RunRecord, RunStatus, identity_of, milliseconds
+from profleet.tracking.rows import Row
 
 BEST: dict[str, Callable[[Sequence[tuple[float, str]]], tuple[float, str]]] = {
     "latency_p50_ms": min,
@@ -122,7 +123,7 @@ def _best(results: Sequence[Result]) -> Iterator[tuple[str, tuple[float, str]]]:
     """Yield ``metric.model`` with its best value and where it was found; models do not compete."""
     values: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for result in results:
-        model = result.stack.model.partition("@")[0]
+        model = name_of(result.stack.model)
         for name, metric in result.metrics.items():
             base, _, condition = name.partition("/")
             if base in BEST:
