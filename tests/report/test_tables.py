@@ -5,9 +5,9 @@ from rich.console import Console
 
 from profleet.profile.schema import Value
 from profleet.profile.store import load_result
+from profleet.report.cells import number_text
 from profleet.report.tables import (
     comparison_table,
-    number_text,
     print_comparison,
     print_jobs,
     print_profile,
