@@ -1,0 +1,245 @@
+"""The image of a framework on an engine: found and checked when jobs are planned.
+
+Nothing here pulls or builds: what a job executes in is there before, or it is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.utils import canonicalize_name
+
+from profleet.container import labels, layout
+from profleet.container.engine import Engine, explain
+from profleet.errors import EngineError
+from profleet.model.artifact import default_cache
+
+if TYPE_CHECKING:
+    from profleet.manifest.documents import Framework, Image
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """An image as an engine has it.
+
+    ``id`` is ``sha256:`` and the digest of the image's configuration, which covers its layers.
+    ``digest`` is that of its manifest in a registry, or None where it was never pushed or pulled.
+    """
+
+    ref: str
+    id: str
+    digest: str | None
+    architecture: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    size_bytes: int = 0
+    layers: tuple[str, ...] = ()
+
+    @property
+    def pin(self) -> str:
+        """What a lock names the image by: the digest if it has one, else the id."""
+        return self.digest or self.id
+
+    def describe(self) -> dict[str, Any]:
+        """Return what locks and profiles record about the image."""
+        return {
+            "ref": self.ref,
+            "id": self.id,
+            "digest": self.digest,
+            "architecture": self.architecture,
+            "labels": {
+                key: value
+                for key, value in sorted(self.labels.items())
+                if key.startswith(("profleet.", "org.opencontainers.image."))
+            },
+        }
+
+
+def find(engine: Engine, framework: Framework, expected: str | None = None) -> ImageRecord:
+    """Return the image in which ``framework`` executes on ``engine``.
+
+    Args:
+        engine: where it must be.
+        framework: its ``images`` name the image for the engine's architecture.
+        expected: id or digest that a lock pins, or None.
+
+    Raises:
+        EngineError: of kind ``image``: the manifest names none for this architecture, it is
+            missing, for another architecture, not the one that is pinned, no runner's image, or
+            made from other sources than Profleet has now.
+    """
+    named = named_image(engine, framework)
+    record = inspect(engine, named.ref)
+    if record is None:
+        raise EngineError(
+            f"The engine has no image {named.ref} for {framework.name}. "
+            f"{_obtain(framework, named)}",
+            "image",
+        )
+    if record.architecture != engine.architecture:
+        raise EngineError(
+            f"The image {record.ref} is for {record.architecture}, this engine's machine is "
+            f"{engine.architecture}. {_obtain(framework, named)}",
+            "image",
+        )
+    for pinned, by in ((named.digest, "the framework's manifest"), (expected, "the lock")):
+        if pinned is not None and pinned not in {record.id, record.digest}:
+            raise EngineError(
+                f"The image {record.ref} is {record.pin}, and {by} pins {pinned}. Fetch or load "
+                "the pinned image, or lock again to measure in this one.",
+                "image",
+            )
+    if record.labels.get(labels.KIND) != "runner":
+        raise EngineError(
+            f"The image {record.ref} is not one of a Profleet runner: it has no label "
+            f"{labels.KIND}=runner. {_obtain(framework, named)}",
+            "image",
+        )
+    return record
+
+
+def named_image(engine: Engine, framework: Framework) -> Image:
+    """Return the image that a manifest names for the engine's architecture.
+
+    Raises:
+        EngineError: it names none.
+    """
+    image = framework.images.get(engine.architecture)
+    if image is None:
+        known = ", ".join(sorted(framework.images)) or "none"
+        raise EngineError(
+            f"The manifest {framework.name}@{framework.version} names no image for "
+            f"{engine.architecture} (it has: {known}). Use executor=process, or add one to its "
+            "images.",
+            "image",
+        )
+    return image
+
+
+def inspect(engine: Engine, ref: str) -> ImageRecord | None:
+    """Return the image ``ref`` of the engine, or None if it has none.
+
+    Raises:
+        EngineError: the engine does not answer.
+    """
+    from docker.errors import ImageNotFound
+
+    try:
+        image = engine.client.images.get(ref)
+    except ImageNotFound:
+        return None
+    except Exception as error:
+        raise explain(error, f"looking for the image {ref}", engine.endpoint) from error
+    return record_of(image.attrs, ref)
+
+
+def record_of(attributes: Mapping[str, Any], ref: str) -> ImageRecord:
+    """Read what an engine tells about one image."""
+    digests = [str(each).rpartition("@")[2] for each in attributes.get("RepoDigests") or ()]
+    return ImageRecord(
+        ref=ref,
+        id=_sha256(str(attributes["Id"])),
+        digest=digests[0] if digests else None,
+        architecture=str(attributes.get("Architecture", "")),
+        labels=dict((attributes.get("Config") or {}).get("Labels") or {}),
+        size_bytes=int(attributes.get("Size") or 0),
+        layers=tuple((attributes.get("RootFS") or {}).get("Layers") or ()),
+    )
+
+
+def packages(engine: Engine, record: ImageRecord, *, cached: bool = True) -> dict[str, str]:
+    """Return the distributions inside an image, canonical name -> version.
+
+    A container without network executes the image's own interpreter once and is removed; the
+    answer is kept by image id, which is a digest of all there is to ask about.
+
+    Args:
+        engine: has the image.
+        record: the image.
+        cached: False asks again.
+
+    Raises:
+        EngineError: the engine does not answer, or the image cannot tell.
+    """
+    kept = default_cache() / "images" / f"{record.id.removeprefix('sha256:')}.json"
+    if cached and (known := _read(kept)) is not None:
+        return known
+    answer = _ask(engine, record)
+    try:
+        found = {str(canonicalize_name(name)): str(version) for name, version in json.loads(answer)}
+    except (ValueError, TypeError):
+        raise EngineError(
+            f"The image {record.ref} does not tell which packages it has. Build it again.", "image"
+        ) from None
+    _write(kept, found)
+    return found
+
+
+HERMETIC: dict[str, Any] = {
+    "network_mode": "none",
+    "read_only": True,
+    "user": layout.USER,
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+    "pids_limit": 64,
+    "mem_limit": "512m",
+}
+"""What holds for a container that only looks: nothing in or out but its output."""
+
+_LIST = (
+    "import json, importlib.metadata as m; "
+    "print(json.dumps([[d.metadata['Name'], d.version] for d in m.distributions()]))"
+)
+
+
+def _ask(engine: Engine, record: ImageRecord) -> bytes:
+    try:
+        answer = engine.client.containers.run(
+            record.id,
+            [layout.PYTHON, "-I", "-c", _LIST],
+            entrypoint=[],
+            name=f"profleet-listing-{uuid.uuid4().hex[:12]}",
+            labels={labels.KIND: "listing"},
+            remove=True,
+            stdout=True,
+            stderr=False,
+            **HERMETIC,
+        )
+    except Exception as error:
+        doing = f"listing the packages of {record.ref}"
+        raise explain(error, doing, engine.endpoint) from error
+    return bytes(answer)
+
+
+def _read(path: Path) -> dict[str, str] | None:
+    try:
+        known = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return known if isinstance(known, dict) else None
+
+
+def _write(path: Path, value: dict[str, str]) -> None:
+    """Keep an answer; a cache that cannot be written costs the next one who asks half a second."""
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(value, sort_keys=True), encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def _obtain(framework: Framework, image: Image) -> str:
+    if image.digest is not None and "/" in image.ref and not image.ref.startswith("localhost/"):
+        return f"Pull it: docker pull {image.ref.partition(':')[0]}@{image.digest}."
+    return f"Build it: profleet image build {framework.name}."
+
+
+def _sha256(image_id: str) -> str:
+    """Podman tells ids without the name of the digest."""
+    return image_id if ":" in image_id else f"sha256:{image_id}"
