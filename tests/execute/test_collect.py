@@ -135,3 +135,19 @@ def test_a_runner_that_says_nothing(left, code, said):
     result = collect(scratch, folder, ticket, ended(scratch, code))
     assert result.status == "failed"
     assert said in result.reason
+
+
+def test_output_that_may_not_be_read_is_said_so(left, monkeypatch):
+    """As a runner in a container may leave it, where another user executes it."""
+    scratch, folder, ticket = left
+    read_text = type(scratch).read_text
+
+    def forbid(path, *arguments, **named):
+        if path.name == "profile.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_text(path, *arguments, **named)
+
+    monkeypatch.setattr(type(scratch), "read_text", forbid)
+    result = collect(scratch, folder, ticket, ended(scratch))
+    assert result.error_kind == "protocol"
+    assert "profile.json cannot be read: Permission denied" in result.reason

@@ -73,7 +73,7 @@ def test_a_damaged_result_does_not_stop_the_others(
     assert [line.split(": ")[1][:10] for line in told.out.splitlines()] == [
         "not logged", "logged as ",
     ]  # fmt: skip
-    assert "result.json is not JSON" in told.err
+    assert "result.json is damaged: it is not JSON" in told.err
 
 
 @pytest.mark.parametrize("make", [True, False])

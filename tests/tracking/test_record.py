@@ -173,9 +173,10 @@ def test_a_bad_moment_is_an_error_with_a_name(result: Path) -> None:
         record_of(result)
 
 
-def test_a_damaged_file_is_named(result: Path) -> None:
-    (result / "job.json").write_text("{", "utf-8")
-    with pytest.raises(StoreError, match=r"job\.json cannot be read"):
+@pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000])
+def test_a_damaged_file_is_named(result: Path, content: str) -> None:
+    (result / "job.json").write_text(content, "utf-8")
+    with pytest.raises(StoreError, match=r"job\.json is damaged: .* Restore the file"):
         record_of(result)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import stat
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-MAX_JSON_BYTES = 64 * 2**20
+from profleet.profile.store import MAX_JSON_BYTES, json_object
+
 MAX_FOLDER_BYTES = 256 * 2**20
 MAX_FILES = 256
 MAX_TEXT = 2000
@@ -18,19 +18,16 @@ def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        ValueError: it is missing, no regular file, too large, or no JSON object.
+        ValueError: it is missing, unreadable, no regular file, too large, or no JSON object.
     """
     if not is_regular(path):
         raise ValueError(f"{path.name} is missing or no regular file")
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise ValueError(f"{path.name} is larger than {MAX_JSON_BYTES >> 20} MiB")
     try:
-        content = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError(f"{path.name} is nested too deeply") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} is not an object")  # noqa: TRY004 -- the content is wrong
-    return content
+        return json_object(path)
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None
 
 
 def text(value: object) -> str:
@@ -84,7 +81,3 @@ def is_regular(path: Path) -> bool:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
         return False
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON number")

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -32,9 +32,9 @@ from profleet.profile.schema import (
 )
 
 __all__ = [
-    "Metric", "Result", "Status", "Tracking", "find_results", "load_profile", "load_result",
-    "load_samples", "metrics_of", "replacing", "set_tracking", "source_of", "write_json",
-    "write_profile", "write_result",
+    "MAX_JSON_BYTES", "Metric", "Result", "Status", "Tracking", "find_results", "json_object",
+    "load_object", "load_profile", "load_result", "load_samples", "metrics_of", "replacing",
+    "set_tracking", "source_of", "write_json", "write_profile", "write_result",
 ]  # fmt: skip
 
 PROFILE, SAMPLES, ENVIRONMENT, RESULT = (
@@ -178,6 +178,46 @@ UPGRADES: dict[str, dict[int, Upgrade]] = {"profleet/profile": {}, "profleet/res
 """Schema line -> version n -> what turns a document of version n into one of n + 1."""
 
 
+def json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object of at most ``MAX_JSON_BYTES``.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: what it holds is too large, nested too deeply, or no JSON object.
+    """
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ValueError(f"it is larger than {MAX_JSON_BYTES >> 20} MiB")
+    try:
+        content = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"it is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise ValueError("it holds no JSON object")  # noqa: TRY004 -- the content is wrong
+    return content
+
+
+def load_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a result folder.
+
+    Raises:
+        StoreError: it is missing or damaged; says what to do.
+    """
+    try:
+        return json_object(path)
+    except FileNotFoundError:
+        raise StoreError(
+            f"{path} is missing: {path.parent} is not a finished result folder."
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise StoreError(
+            f"{path} is damaged: {error}. Restore the file or measure again."
+        ) from error
+
+
 def load_profile(folder: Path) -> Profile:
     """Read ``profile.json``, of this version or an older one.
 
@@ -256,7 +296,7 @@ def _why(result: Result) -> str:
 
 
 def _load(path: Path, schema: str, kind: type[Kind]) -> Kind:
-    document = _upgraded(path, _document(path), schema)
+    document = _upgraded(path, load_object(path), schema)
     try:
         return kind.model_validate(document)
     except ValidationError as error:
@@ -266,26 +306,6 @@ def _load(path: Path, schema: str, kind: type[Kind]) -> Kind:
             f"{path} is not a valid {schema}: {place}: {first['msg']}. Restore the file or "
             "measure again."
         ) from error
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise StoreError(f"{path} is larger than {MAX_JSON_BYTES >> 20} MiB; it is not read.")
-        document = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise StoreError(
-            f"{path} is missing: {path.parent} is not a finished result folder."
-        ) from None
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, RecursionError) as error:
-        raise StoreError(
-            f"{path} is not JSON ({error}). Restore the file or measure again."
-        ) from error
-    if not isinstance(document, dict):
-        raise StoreError(f"{path} holds no JSON object. Restore the file or measure again.")
-    return document
 
 
 def _upgraded(path: Path, document: dict[str, Any], schema: str) -> dict[str, Any]:
@@ -302,6 +322,10 @@ def _upgraded(path: Path, document: dict[str, Any], schema: str) -> dict[str, An
     for step in range(version, current):
         document = UPGRADES[line][step](document)
     return document
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _version(schema: str) -> tuple[str, int]:

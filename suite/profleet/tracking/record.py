@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from profleet import __version__
-from profleet.errors import StoreError
 from profleet.profile.metrics import Metric
 from profleet.profile.schema import Profile, Value, name_of
 from profleet.profile.store import (
     Result,
     Status,
+    load_object,
     load_profile,
     load_result,
     load_samples,
@@ -262,15 +262,7 @@ def _drawing(profile: Profile, folder: Path) -> Callable[[Path], object] | None:
 
 def _document(path: Path) -> Row:
     """Read a JSON object; a missing file is an empty one (a job may fail before it is written)."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read: {error}. Restore the file.") from error
-    if not isinstance(content, dict):
-        raise StoreError(f"{path} holds no JSON object. Restore the file.")
-    return content
+    return load_object(path) if path.exists() else {}
 
 
 def _known(machine: Mapping[str, Any], name: str) -> Any:
