@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,20 @@ def test_good_output_finishes(left):
     profile = json.loads((folder / "profile.json").read_text("utf-8"))
     assert profile["warnings"][0] == "A note."
     assert profile["warnings"][-1] == "Others were busy."
+
+
+def test_the_environment_names_the_commit_that_the_ticket_was_made_at(left):
+    """What a runner writes there does not count, nor does the commit when it is collected."""
+    scratch, folder, ticket = left
+    fields = {"profleet_commit": {"value": "c0ffee"}, "profleet_dirty": {"value": False}}
+    forged = {"before": {"kernel": {"value": "6"}}, "after": {}, "provenance": {"forged": 1}}
+    (scratch / "environment.json").write_text(json.dumps(forged))
+    collect(scratch, folder, replace(ticket, provenance=fields), ended(scratch))
+    environment = json.loads((folder / "environment.json").read_text("utf-8"))
+    assert environment["provenance"] == fields
+    assert environment["before"] == forged["before"]
+    for reading in ticket.provenance.values():
+        assert reading.keys() in ({"value"}, {"unavailable"})
 
 
 def deep(path):

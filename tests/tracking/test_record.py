@@ -173,6 +173,24 @@ def test_a_bad_moment_is_an_error_with_a_name(result: Path) -> None:
         record_of(result)
 
 
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"profleet_commit": {"value": "c0ffee"}, "profleet_dirty": {"value": True}}, "c0ffee"),
+        ({"profleet_commit": {"unavailable": "not in a git checkout"}}, None),
+    ],
+)
+def test_the_commit_is_where_mlflow_shows_it(
+    result: Path, fields: dict[str, object], shown: str | None
+) -> None:
+    path = result / "environment.json"
+    environment = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**environment, "provenance": fields}), "utf-8")
+    tags = record_of(result).tags
+    assert tags.get("mlflow.source.git.commit") == shown
+    assert tags.get("mlflow.source.git.dirty") == ("True" if shown else None)
+
+
 @pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000])
 def test_a_damaged_file_is_named(result: Path, content: str) -> None:
     (result / "job.json").write_text(content, "utf-8")

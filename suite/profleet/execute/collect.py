@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from profleet import __version__
 from profleet.errors import StoreError
 from profleet.execute.foreign import copy_file, copy_folder, last_line, read_object, text
 from profleet.execute.process import Exit
+from profleet.execute.provenance import Fields, provenance
 from profleet.profile.metrics import metrics_of
 from profleet.profile.samples import Samples
 from profleet.profile.schema import Measurement, Profile, StackRef
@@ -51,7 +52,10 @@ FILES = {
 
 @dataclass(frozen=True)
 class Ticket:
-    """What the host knows about a run besides what the runner measured."""
+    """What the host knows about a run besides what the runner measured.
+
+    ``provenance`` is taken when the ticket is made: a checkout may change while a job executes.
+    """
 
     run_id: str
     run_key: str
@@ -64,6 +68,7 @@ class Ticket:
     started_at: str
     batch_sizes: tuple[int, ...]
     notes: tuple[str, ...]
+    provenance: Fields = field(default_factory=provenance)
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def collect(scratch: Path, folder: Path, ticket: Ticket, ended: Exit | None) -> 
         scenario=summary.scenario,
         confidence=CONFIDENCE,
     )
-    write_profile(folder, profile, samples, environment)
+    write_profile(folder, profile, samples, {**environment, "provenance": ticket.provenance})
     copy_folder(scratch / "loadgen", folder / "loadgen")
     return finish(folder, ticket, profile=profile)
 

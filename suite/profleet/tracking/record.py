@@ -90,8 +90,7 @@ def record_of(folder: Path) -> RunRecord:
         result = load_result(source)
     profile = load_profile(source) if result.status == "finished" else None
     job, environment = _document(source / "job.json"), _document(source / "environment.json")
-    machine = environment.get("before") if isinstance(environment.get("before"), dict) else {}
-    assert isinstance(machine, dict)
+    machine = _part(environment, "before")
     measured = profile.measurement if profile else None
     scenario = measured.scenario if measured else None
     return RunRecord(
@@ -106,7 +105,7 @@ def record_of(folder: Path) -> RunRecord:
         status=STATUS[result.status],
         started_ms=milliseconds(measured.started_at if measured else result.started_at),
         finished_ms=milliseconds(measured.finished_at if measured else result.finished_at),
-        tags=_tags(result, profile, source),
+        tags=_tags(result, profile) | _commit(environment),
         params=_params(result, profile, job, machine),
         numbers=numbers_of(result.metrics),
         tables=dict(tables_of(profile, source)) if profile else {},
@@ -160,7 +159,7 @@ def _slug(device: str) -> str:
     return "-".join(kept)[:40]
 
 
-def _tags(result: Result, profile: Profile | None, source: Path) -> dict[str, str]:
+def _tags(result: Result, profile: Profile | None) -> dict[str, str]:
     tags = {
         "profleet.kind": "run",
         "profleet.run_key": result.run_key,
@@ -190,6 +189,15 @@ def _tags(result: Result, profile: Profile | None, source: Path) -> dict[str, st
     elif result.reason:
         tags["mlflow.note.content"] = " ".join(filter(None, (result.reason, result.hint)))
     return {key: _cut(value) for key, value in tags.items() if value}
+
+
+def _commit(environment: Row) -> dict[str, str]:
+    """Profleet's own commit, under the names by which MLflow's UI shows one."""
+    known = _part(environment, "provenance")
+    commit, dirty = _known(known, "profleet_commit"), _known(known, "profleet_dirty")
+    if not isinstance(commit, str):
+        return {}
+    return {"mlflow.source.git.commit": commit, "mlflow.source.git.dirty": str(bool(dirty))}
 
 
 def _params(
