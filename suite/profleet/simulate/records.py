@@ -41,6 +41,19 @@ class Arrivals:
         return len(self.time_ns)
 
 
+@dataclass(frozen=True)
+class ClosedLoop:
+    """A fixed number of users; each sends, waits for its answer, thinks and sends again.
+
+    The stream of such a workload gives requests, not arrivals: in its chunks ``time_ns`` is the
+    time its user thinks *before* it sends that request (any order, not negative). Rows are used
+    up in the order in which users start to think: the first ``users`` rows at time 0, then one
+    whenever a request completes or is dropped for good.
+    """
+
+    users: int
+
+
 @dataclass(frozen=True, eq=False)
 class ServiceClass:
     """How long one replica of some hardware takes for a batch of one model.
