@@ -1,7 +1,8 @@
-"""Where the data folders are: inside an installed wheel, or in the checkout."""
+"""Where the data are, inside an installed wheel or in the checkout, and the user's own state."""
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -30,3 +31,15 @@ def data_dir(kind: DataKind) -> Path:
         f"The data folder '{kind}' is missing: looked in {installed} and {checkout / kind}. "
         "Reinstall profleet."
     )
+
+
+def state_dir() -> Path:
+    """Return the folder for what must outlive a crash of the program.
+
+    ``$PROFLEET_STATE``, else ``$XDG_STATE_HOME/profleet``, else ``~/.local/state/profleet``.
+    """
+    if own := os.environ.get("PROFLEET_STATE"):
+        return Path(own)
+    if shared := os.environ.get("XDG_STATE_HOME"):
+        return Path(shared) / "profleet"
+    return Path.home() / ".local" / "state" / "profleet"

@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from profleet.errors import did_you_mean
+from profleet.hardware.settings import SETTINGS, SettingName
 from profleet.manifest.kinds import Kind
 from profleet.manifest.versions import SEMVER, SEMVER_PATTERN
 
@@ -320,6 +322,24 @@ class Framework(Strict):
 # -- hardware --------------------------------------------------------------------------------
 
 
+class MachineSetting(Strict):
+    """A setting of the machine for the time of a measurement (`profleet hardware setup`)."""
+
+    setting: SettingName
+    value: str = Field(
+        description="; ".join(f"{name}: {', '.join(it.values)}" for name, it in SETTINGS.items())
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> MachineSetting:
+        known = SETTINGS[self.setting].values
+        if self.value not in known:
+            raise ValueError(
+                f"{self.setting} has no value '{self.value}'. {did_you_mean(self.value, known)}"
+            )
+        return self
+
+
 class Hardware(Strict):
     """A machine or accelerator. ``detect: local`` takes a snapshot of this machine at run time."""
 
@@ -332,6 +352,9 @@ class Hardware(Strict):
     detect: Literal["local"] | None = Field(
         default=None, description="local: take a snapshot of this machine at run time"
     )
+    setup: tuple[MachineSetting, ...] = Field(
+        default=(), description="settings of this machine while it measures, with setup=apply"
+    )
     peaks: dict[str, Quantity] = Field(default_factory=dict, description="by dtype")
     memory: dict[Literal["capacity", "bandwidth"], Quantity] = Field(
         default_factory=dict, description="of the device that executes"
@@ -340,6 +363,15 @@ class Hardware(Strict):
         default_factory=dict, description="of the device that executes"
     )
     price: Quantity | None = Field(default=None, description="per hour, or to buy: the unit says")
+
+    @model_validator(mode="after")
+    def _setup_of_this_machine(self) -> Hardware:
+        names = [item.setting for item in self.setup]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"setup names '{twice[0]}' twice")
+        if self.setup and self.detect != "local":
+            raise ValueError("setup is of this machine: it needs 'detect: local'")
+        return self
 
 
 # -- suite -----------------------------------------------------------------------------------

@@ -253,6 +253,28 @@ def name_of(reference: str) -> str:
     return reference.partition("@")[0]
 
 
+Capability = Literal[
+    "applied", "already", "would apply", "not permitted", "absent", "in use by another run"
+]
+
+
+class SettingRecord(Record):
+    """One setting of the machine that the hardware manifest asks for, and what became of it.
+
+    Where processors differ, ``before`` and ``after`` name every value, joined by a comma.
+    """
+
+    setting: str
+    wanted: str
+    before: str | None = Field(description="null: it cannot be read")
+    after: str | None = Field(description="in force while this was measured")
+    capability: Capability
+    reason: str | None = Field(default=None, description="why it is not as wanted")
+    restored: bool | None = Field(
+        default=None, description="whether 'before' is in force again; null: nothing was changed"
+    )
+
+
 class Profile(Record):
     """A finished ``profile.json``: the measurement, its statistics and its provenance."""
 
@@ -266,6 +288,9 @@ class Profile(Record):
     stack: StackRef
     status: Literal["steady", "unstable"]
     warnings: list[str]
+    setup: list[SettingRecord] = Field(
+        default_factory=list, description="settings of the machine for the time of the measurement"
+    )
     measurement: Measurement
     points: list[PointSummary]
     idle: list[IdleSummary]
