@@ -113,6 +113,14 @@ def test_output_of_another_run_is_refused(left):
     assert "another run" in collect(scratch, folder, ticket, ended(scratch)).reason
 
 
+@pytest.mark.parametrize("sizes", [(1, 2), (1, 2, 4, 8, 16), (1, 2, 4, 16)])
+def test_other_batch_sizes_than_asked_for_are_refused(left, sizes):
+    scratch, folder, ticket = left
+    result = collect(scratch, folder, replace(ticket, batch_sizes=sizes), ended(scratch))
+    assert result.error_kind == "protocol"
+    assert f"batch sizes [1, 2, 4, 8], and should have {list(sizes)}" in result.reason
+
+
 def test_links_and_floods_in_loadgen_stay_out(left):
     scratch, folder, ticket = left
     logs = scratch / "loadgen"

@@ -112,8 +112,7 @@ def collect(scratch: Path, folder: Path, ticket: Ticket, ended: Exit | None) -> 
         measurement = Measurement.model_validate(read_object(scratch / "profile.json"))
         if measurement.run_id != ticket.run_id:
             raise ValueError("it belongs to another run")
-        if {point.batch_size for point in measurement.points} - set(ticket.batch_sizes):
-            raise ValueError("it measured batch sizes that were not asked for")
+        _refuse_other_points(measurement, ticket)
         samples = Samples.from_npz(scratch / "samples.npz")
         environment = read_object(scratch / "environment.json")
         summary = summarize(measurement, samples)
@@ -197,6 +196,14 @@ def clear(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _refuse_other_points(measurement: Measurement, ticket: Ticket) -> None:
+    """A sweep has a point for each batch size that was asked for, a scenario has none."""
+    wanted = sorted(ticket.batch_sizes) if measurement.scenario is None else []
+    found = sorted(point.batch_size for point in measurement.points)
+    if found != wanted:
+        raise ValueError(f"it measured the batch sizes {found}, and should have {wanted}")
 
 
 def _failure(scratch: Path, ticket: Ticket, ended: Exit | None) -> Failure | None:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from profleet.paths import data_dir
 Event = dict[str, Any]
 
 GRACE_SECONDS = 5.0
+LONGEST_LINE = 65_536
+"""A runner's line is read in parts of at most this many bytes; none of its events is as long."""
 PARENT = "PROFLEET_PARENT_PID"
 """Tells the runner with whom to die; the same name stands in the runner."""
 
@@ -82,7 +85,7 @@ class ProcessExecutor:
             timer.start()
             try:
                 assert process.stdout is not None
-                for line in process.stdout:
+                for line in iter(partial(process.stdout.readline, LONGEST_LINE), b""):
                     event = _event(line)
                     if event is None:
                         log_file.write(line)
@@ -138,6 +141,6 @@ def _event(line: bytes) -> Event | None:
         return None
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) else None

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from profleet.execute.foreign import text
+
 PHASES = {
     "artifact": "preparing the artifact",
     "cold_start": "cold start",
@@ -55,17 +57,17 @@ class Progress:
             self._live.stop()
 
     def event(self, event: dict[str, Any]) -> None:
-        """Show one progress event of the runner."""
-        phase = PHASES.get(str(event.get("phase")), str(event.get("phase")))
+        """Show one progress event of the runner, which may hold anything."""
+        phase = PHASES.get(str(event.get("phase")), text(event.get("phase")))
         processes, process = event.get("processes"), event.get("process")
-        where = f"process {process}/{processes}" if processes and process else ""
+        where = text(f"process {process}/{processes}") if processes and process else ""
         batch = event.get("batch_size")
-        detail = f"batch {batch}" if batch else ""
+        detail = text(f"batch {batch}") if batch else ""
         self._show(phase, where, detail)
 
-    def note(self, text: str) -> None:
+    def note(self, what: str) -> None:
         """Show what happens outside the runner, such as building an artifact."""
-        self._show(text, "", "")
+        self._show(what, "", "")
 
     def _show(self, phase: str, where: str, detail: str) -> None:
         elapsed = time.monotonic() - self._started
