@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import support
-from profleet.execute.collect import Ticket, collect
+from profleet.execute.collect import EXIT_KINDS, Ticket, collect
 from profleet.execute.foreign import MAX_FILES
 from profleet.execute.process import Exit
 from profleet.profile.schema import StackRef
+from profleet_runner.protocol import EXIT_CODES
 
 
 @pytest.fixture
@@ -174,3 +175,7 @@ def test_output_that_may_not_be_read_is_said_so(left, monkeypatch):
     result = collect(scratch, folder, ticket, ended(scratch))
     assert result.error_kind == "protocol"
     assert "profile.json cannot be read: Permission denied" in result.reason
+
+
+def test_exit_codes_mean_here_what_they_mean_to_the_runner():
+    assert {"bug": 1, **{kind: code for code, kind in EXIT_KINDS.items()}} == EXIT_CODES

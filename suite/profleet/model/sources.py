@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 import subprocess
 import sys
 import tempfile
@@ -28,10 +29,18 @@ def file_bytes(source: FileSource, folder: Path) -> bytes:
     """Read the local file of ``source``; a relative path starts at ``folder``.
 
     Raises:
-        ArtifactError: the file cannot be read, or has another digest.
+        ArtifactError: the file cannot be read, is too large, or has another digest.
     """
     path = folder / source.path
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a device or a pipe has no end
+            raise ArtifactError(f"source.path: {path} is no regular file. Name an ONNX file.")
+        if status.st_size > LIMIT_BYTES:
+            raise ArtifactError(
+                f"source.path: {path} is {status.st_size} bytes; one ONNX file holds at most "
+                f"{LIMIT_BYTES}. Name a smaller graph."
+            )
         data = path.read_bytes()
     except OSError as error:
         raise ArtifactError(
