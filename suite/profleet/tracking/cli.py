@@ -12,11 +12,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from profleet.errors import ProfleetError, StoreError, TrackingError
+from profleet.tracking.session import DATABASE, EXPERIMENT
 
 if TYPE_CHECKING:
     from profleet.execute.settings import TrackingSettings
-
-EXPERIMENT, DATABASE = "profiles", "profleet.db"
 
 
 def add_parsers(subparsers: Any) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profleet.errors import TrackingError
-from profleet.tracking.cli import DATABASE, EXPERIMENT
 from profleet.tracking.session import (
+    DATABASE,
+    EXPERIMENT,
     Destination,
     locked,
     open_experiment,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from profleet.errors import ProfleetError, StoreError
+from profleet.tracking.session import DATABASE
 
 START_SECONDS = 90.0
 STOP_SECONDS = 10.0
@@ -39,7 +40,7 @@ def database_of(store: Path) -> Path:
     Raises:
         StoreError: nothing was logged there yet.
     """
-    path = store.expanduser().absolute() / "profleet.db"
+    path = store.expanduser().absolute() / DATABASE
     if not path.is_file():
         raise StoreError(
             f"{path} does not exist: nothing was logged to this store yet. Measure with "

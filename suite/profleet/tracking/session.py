@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from profleet.execute.settings import TrackingSettings
 
+DATABASE, EXPERIMENT = "profleet.db", "profiles"
+"""Name of the database in a store, and of the experiment, unless the configuration says other."""
+
 CONNECT_SECONDS = 5.0
 LOCK_SECONDS = 30.0
 """Another process creating the database of the same store takes a few seconds of this."""
