@@ -72,6 +72,20 @@ def test_terminated_host_records_the_interruption(shop, wait_for):
     assert result["status"] == "interrupted"
 
 
+def test_nohup_is_respected(shop, wait_for):
+    words = ["nohup", *shop.command("model=tiny", options=[*FAST, "measure.min_seconds=1"])]
+    process = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=shop.environment, start_new_session=True,
+    )  # fmt: skip
+    wait_for(lambda: measuring(shop))
+    process.send_signal(signal.SIGHUP)
+    code, _, err = end(process)
+    assert code == 0, err
+    (result,) = shop.results()
+    assert result["status"] == "finished"
+
+
 def test_timeout(shop):
     done = shop.run("model=tiny", "measure.timeout_seconds=4", options=ENDLESS)
     assert done.returncode == 1

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from profleet.profile.schema import Profile
+from profleet.profile.store import find_results, load_result
 
 
 def test_a_run_leaves_every_file(shop):
@@ -37,12 +38,17 @@ def test_result_names_metrics_with_unit_and_batch(shop):
 
 
 def test_sweep_reports_failures_and_goes_on(shop):
-    done = shop.run("-m", "model=tiny,no-such-model", "framework=onnxruntime")
+    done = shop.run(
+        "-m", "model=tiny,no-such-model", "framework=onnxruntime",
+        f"hydra.sweep.dir={shop.store}/nightly", tracking="sqlite",
+    )  # fmt: skip
     assert done.returncode == 1
     assert "no-such-model" in done.stdout
     assert "Unknown model" in done.stdout
-    statuses = [result["status"] for result in shop.results()]
-    assert sorted(statuses) == ["failed", "finished"]
+    results = [load_result(folder) for folder in find_results(shop.store / "nightly")]
+    assert [result.status for result in results] == ["finished", "failed"]
+    assert {result.sweep_id for result in results} == {"nightly"}
+    assert {result.tracking.status for result in results} == {"logged"}
 
 
 def test_unsupported_is_reported_not_skipped(shop):

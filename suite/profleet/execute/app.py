@@ -67,7 +67,8 @@ def main(arguments: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of Hydra's own printing
     sys.argv = [sys.argv[0], *options_first(arguments)]
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
+            signal.signal(number, _terminate)
     application = hydra.main(
         config_path=str(data_dir("conf")), config_name="run", version_base="1.3"
     )(_task)
@@ -99,7 +100,12 @@ def _task(config: DictConfig) -> None:
         _execute_all(config, folder, Path(hydra_config.sweep.dir) if multirun else None)
     except ProfleetError as error:
         if multirun:
-            _record(folder, StackRef(**_asked(config)), config.get("suite"), error)
+            sweep = Path(hydra_config.sweep.dir)
+            sweep_id = _sweep_id(sweep, Path(config.store).expanduser().absolute())
+            _record(folder, StackRef(**_asked(config)), config.get("suite"), sweep_id, error)
+            if (folder / "result.json").exists():
+                with suppress(ConfigError):  # it may be what is wrong
+                    _track(folder, tracking_of(config))
         else:
             INVOCATION.mistake = error  # raised in main, past what Hydra prints of exceptions
 
@@ -120,7 +126,7 @@ def _execute_all(config: DictConfig, folder: Path, sweep: Path | None) -> None:
         except ProfleetError as error:
             if not is_sweep:
                 raise
-            _record(place, job.reference, settings.suite, error)
+            _record(place, job.reference, settings.suite, sweep_id, error)
 
 
 def _execute(job: Job, folder: Path, sweep_id: str | None, counter: str) -> None:
@@ -165,14 +171,16 @@ def _track(folder: Path, tracking: TrackingSettings) -> None:
         say(f"The result is whole, but its tracking state could not be noted: {error}")
 
 
-def _record(folder: Path, stack: StackRef, suite: str | None, error: ProfleetError) -> None:
+def _record(
+    folder: Path, stack: StackRef, suite: str | None, sweep_id: str | None, error: ProfleetError
+) -> None:
     """Write down a job of a sweep that could not be planned or whose result was not written."""
     say(str(error))
     INVOCATION.unrecorded = True
     if (folder / "result.json").exists() or any(folder.glob("*/result.json")):
         return
     ticket = Ticket(
-        run_id="", run_key="", lock_sha256="", executor="", stack=stack, sweep_id=None,
+        run_id="", run_key="", lock_sha256="", executor="", stack=stack, sweep_id=sweep_id,
         suite=suite, timeout_seconds=0.0, started_at=now(), batch_sizes=(), notes=(),
     )  # fmt: skip
     with suppress(StoreError, OSError):
@@ -198,10 +206,12 @@ def _check_store(store: Path) -> None:
 
 
 def _sweep_id(root: Path, store: Path) -> str:
+    """Return where a sweep is below ``STORE/sweeps``; elsewhere, the name of its folder."""
     try:
-        return "/".join(root.absolute().relative_to(store).parts[1:])
+        below = root.absolute().relative_to(store).parts[1:]
     except ValueError:
-        return root.name
+        below = ()
+    return "/".join(below) or root.absolute().name
 
 
 def _slug(job: Job) -> str:
