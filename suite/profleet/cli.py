@@ -30,7 +30,7 @@ Measure a stack named by manifest references, or every stack of a suite.
 
 Keys: model, framework, hardware, suite, batch_sizes, measure=quick|standard, scenario=sweep|
 single_stream|multi_stream|server|offline|find_peak, executor, tracking=sqlite|server|none, store,
-resume, allow_unsupported, manifests. `profleet run --cfg job` shows them all.
+setup=dry_run|apply|off, resume, allow_unsupported, manifests. `profleet run --cfg job` shows all.
 """
 
 
@@ -98,12 +98,14 @@ def _parser() -> argparse.ArgumentParser:
     subparsers.add_parser(
         "run", help="measure a stack, a sweep of stacks or a suite", add_help=False
     )
+    from profleet.hardware import cli as hardware
     from profleet.manifest import cli as manifest
     from profleet.profile import cli as profile
     from profleet.tracking import cli as tracking
 
     manifest.add_parsers(subparsers)
     profile.add_parsers(subparsers)
+    hardware.add_parsers(subparsers)
     tracking.add_parsers(subparsers)
     recover = subparsers.add_parser(
         "recover", help="finish a measurement whose result could not be written"
@@ -123,4 +125,4 @@ def _recover(parsed: argparse.Namespace) -> int:
     return 0 if result.status == "finished" else 1
 
 
-COMMANDS = ("run", "manifest", "profile", "log", "ui", "recover")
+COMMANDS = ("run", "manifest", "profile", "hardware", "log", "ui", "recover")

@@ -37,6 +37,8 @@ EXIT_KINDS = {
     9: "worker_died",
     130: "interrupted",
 }
+SETUP = "setup.json"
+"""What became of the machine's settings: written by the host when the runner has ended."""
 FILES = {
     "job": "job.json",
     "lock": "lock.json",
@@ -116,6 +118,7 @@ def collect(scratch: Path, folder: Path, ticket: Ticket, ended: Exit | None) -> 
         samples = Samples.from_npz(scratch / "samples.npz")
         environment = read_object(scratch / "environment.json")
         summary = summarize(measurement, samples)
+        setup = read_object(scratch / SETUP) if (scratch / SETUP).exists() else {}
     except (ValidationError, ValueError, TypeError, RecursionError, StoreError) as error:
         keep(scratch, folder)
         said = f"The runner's result cannot be used: {text(error)[:300]}"
@@ -130,7 +133,8 @@ def collect(scratch: Path, folder: Path, ticket: Ticket, ended: Exit | None) -> 
         executor=ticket.executor,
         stack=ticket.stack,
         status=status_of(measurement),
-        warnings=[*ticket.notes, *summary.warnings, *warnings],
+        warnings=[*ticket.notes, *setup.get("warnings", ()), *summary.warnings, *warnings],
+        setup=setup.get("settings", []),
         measurement=measurement,
         points=summary.points,
         idle=summary.idle,
@@ -138,7 +142,8 @@ def collect(scratch: Path, folder: Path, ticket: Ticket, ended: Exit | None) -> 
         scenario=summary.scenario,
         confidence=CONFIDENCE,
     )
-    write_profile(folder, profile, samples, {**environment, "provenance": ticket.provenance})
+    environment |= {"provenance": ticket.provenance, "setup": setup.get("settings", [])}
+    write_profile(folder, profile, samples, environment)
     copy_folder(scratch / "loadgen", folder / "loadgen")
     return finish(folder, ticket, profile=profile)
 

@@ -19,6 +19,7 @@ from profleet.errors import ArtifactError, ProfleetError, StoreError
 from profleet.execute import index
 from profleet.execute.collect import (
     FILES,
+    SETUP,
     Failure,
     Ticket,
     clear,
@@ -31,6 +32,7 @@ from profleet.execute.invocation import say
 from profleet.execute.plan import Job
 from profleet.execute.process import ProcessExecutor
 from profleet.execute.progress import Progress
+from profleet.hardware.setup import prepared
 from profleet.model.artifact import obtain
 from profleet.profile.schema import StackRef
 from profleet.profile.store import Result, load_result, write_json, write_result
@@ -67,11 +69,13 @@ def execute_job(job: Job, folder: Path, sweep_id: str | None, progress: Progress
     _prepare(scratch, job, artifact, folder, ticket)
     executor = ProcessExecutor(job.settings.executor.python)
     try:
-        ended = executor.execute(
-            scratch,
-            timeout_seconds=job.settings.measure.timeout_seconds,
-            on_event=progress.event,
-        )
+        wanted = job.stack.hardware.document.setup
+        with prepared(wanted, job.settings.setup, say=say) as setup:
+            ended = executor.execute(
+                scratch,
+                timeout_seconds=job.settings.measure.timeout_seconds,
+                on_event=progress.event,
+            )
     except KeyboardInterrupt:
         keep(scratch, folder)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -80,7 +84,12 @@ def execute_job(job: Job, folder: Path, sweep_id: str | None, progress: Progress
     except ProfleetError:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
-    result = _or_keep(lambda: collect(scratch, folder, ticket, ended), scratch)
+
+    def complete() -> Result:
+        write_json(scratch / SETUP, setup.document())
+        return collect(scratch, folder, ticket, ended)
+
+    result = _or_keep(complete, scratch)
     if result.status == "finished":
         index.remember(job.settings.store, job.run_key, folder)
     shutil.rmtree(scratch, ignore_errors=True)

@@ -61,8 +61,14 @@ class Job:
                 "scenario": self.settings.scenario.model_dump(mode="json"),
                 "executor": self.settings.executor.model_dump(mode="json"),
                 "machine": self.machine,
+                **({"setup": "apply"} if self.applies_setup else {}),
             }
         )
+
+    @property
+    def applies_setup(self) -> bool:
+        """Whether settings of the machine are changed while it is measured."""
+        return self.settings.setup == "apply" and bool(self.stack.hardware.document.setup)
 
     @property
     def unsupported(self) -> tuple[str, str] | None:

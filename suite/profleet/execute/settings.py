@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from profleet.errors import ConfigError, did_you_mean
+from profleet.hardware.settings import SetupMode
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Percent = Annotated[float, Field(gt=0, lt=1)]
@@ -152,6 +153,7 @@ class RunSettings(Settings):
     resume: bool
     allow_unsupported: bool
     manifests: tuple[str, ...]
+    setup: Annotated[SetupMode, BeforeValidator(lambda value: value or "off")]  # YAML's off: false
     measure: MeasureSettings
     scenario: Scenario
     executor: ExecutorSettings

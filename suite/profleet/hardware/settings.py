@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+SetupMode = Literal["dry_run", "apply", "off"]
 SettingName = Literal["cpu-governor", "turbo", "transparent-huge-pages"]
 
 CPUS = "sys/devices/system/cpu"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from profleet.errors import StoreError
 from profleet.hardware.journal import (
@@ -24,14 +24,13 @@ from profleet.hardware.journal import (
     sentences,
     undo,
 )
-from profleet.hardware.settings import SETTINGS, KernelFile, Setting
+from profleet.hardware.settings import SETTINGS, KernelFile, Setting, SetupMode
 from profleet.paths import state_dir
 from profleet.profile.schema import Capability, SettingRecord
 
 if TYPE_CHECKING:
     from profleet.manifest.documents import MachineSetting
 
-SetupMode = Literal["dry_run", "apply", "off"]
 ROOT = Path("/")
 
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
