@@ -12,7 +12,7 @@ from typing import Any
 from profleet_runner import __version__
 from profleet_runner.job import Job
 from profleet_runner.protocol import PROCESSES, write_atomically
-from profleet_runner.resources import reading, unavailable
+from profleet_runner.resources import reading, reading_of, unavailable
 
 MEASUREMENT_SCHEMA = "profleet/measurement/v1"
 
@@ -93,7 +93,7 @@ def _threads(results: list[Result]) -> tuple[dict[str, Any], list[str]]:
     for number, result in enumerate(results):
         for name, requested in result["framework"]["requested"].items():
             effective = result["framework"]["threads"].get(name, "the framework does not tell")
-            readings.setdefault(name, _reading(effective))
+            readings.setdefault(name, reading_of(effective))
             readings.setdefault(f"requested_{name}", reading(requested))
             if isinstance(effective, int) and effective != requested:
                 kind = name.replace("_", "-")
@@ -185,7 +185,3 @@ def _energy(parts: list[dict[str, Any]]) -> dict[str, Any]:
         return first
     samples = sum(part["samples"] for part in known)
     return reading(sum(part["energy_j"]["value"] * part["samples"] for part in known) / samples)
-
-
-def _reading(value: int | str) -> dict[str, Any]:
-    return unavailable(value) if isinstance(value, str) else reading(value)

@@ -28,6 +28,7 @@ from profleet_runner import environment, host
 from profleet_runner.job import Job, read_job
 from profleet_runner.packages import installed
 from profleet_runner.protocol import (
+    ASSIGNMENT,
     PROCESSES,
     Failure,
     Progress,
@@ -37,7 +38,6 @@ from profleet_runner.protocol import (
 )
 from profleet_runner.resources import die_with_parent, out_of_memory, says_out_of_memory
 
-ASSIGNMENT = "PROFLEET_RUNNER_WORKER"
 PARENT = "PROFLEET_PARENT_PID"
 """Process number of the host, where it wants the coordinator to die with it."""
 LOG_TAIL = 8192

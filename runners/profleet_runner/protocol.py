@@ -27,6 +27,9 @@ EXIT_CODES = {
     "interrupted": 130,
 }
 
+ASSIGNMENT = "PROFLEET_RUNNER_WORKER"
+"""Environment variable that holds what the coordinator tells a worker."""
+
 PROCESSES = "processes"
 """Folder in the job's folder where each worker leaves what it measured, point by point."""
 

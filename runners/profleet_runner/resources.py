@@ -39,6 +39,11 @@ def unavailable(reason: str) -> dict[str, Any]:
     return {"unavailable": reason}
 
 
+def reading_of(value: float | str) -> dict[str, Any]:
+    """Wrap a number that was read, or the text that says why there is none."""
+    return unavailable(value) if isinstance(value, str) else reading(value)
+
+
 # -- life and death ------------------------------------------------------------------------------
 
 

@@ -18,9 +18,8 @@ from profleet_runner.protocol import Failure, storage_failure
 from profleet_runner.resources import (
     energy_meter,
     peak_rss,
-    reading,
+    reading_of,
     reset_peak_rss,
-    unavailable,
 )
 from profleet_runner.steady import Enough, trouble
 
@@ -192,10 +191,10 @@ class Sweep:
             "input_bytes": sum(array.nbytes for array in self._inputs[batch_size].values()),
             "output_bytes": output_bytes,
             "copies": copies,
-            "peak_rss_bytes": _reading(peak),
+            "peak_rss_bytes": reading_of(peak),
             "peak_rss_clean": clean,
-            "peak_device_bytes": _reading(device),
-            "energy_j": _reading(steady.energy_j),
+            "peak_device_bytes": reading_of(device),
+            "energy_j": reading_of(steady.energy_j),
             "energy_source": None if isinstance(self._meter, str) else self._meter.source,
         }
 
@@ -284,7 +283,3 @@ class Sweep:
             return draw(self._job.inputs, batch_size, seed)
         except ValueError as error:
             raise Failure("invalid_job", f"job.json: model.inputs: {error}.") from None
-
-
-def _reading(value: float | str) -> dict[str, Any]:
-    return unavailable(value) if isinstance(value, str) else reading(value)

@@ -32,6 +32,7 @@ from profleet_runner.frameworks import Options, Session, Unsupported
 from profleet_runner.host import available_cpus, cpu_quota, default_threads
 from profleet_runner.job import Artifact, Job, read_job
 from profleet_runner.protocol import (
+    ASSIGNMENT,
     PROCESSES,
     Failure,
     Progress,
@@ -57,8 +58,6 @@ class Assignment:
     monotonic clock, seconds.
     """
 
-    VARIABLE = "PROFLEET_RUNNER_WORKER"
-
     coordinator: int
     events_fd: int
     started: float
@@ -68,7 +67,7 @@ class Assignment:
 
 def main() -> None:
     """Entry point of a worker."""
-    given = Assignment(**json.loads(os.environ.pop(Assignment.VARIABLE)))
+    given = Assignment(**json.loads(os.environ.pop(ASSIGNMENT)))
     die_with_parent(given.coordinator)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides
     os.set_inheritable(given.events_fd, False)
