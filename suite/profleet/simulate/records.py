@@ -6,6 +6,7 @@ and model, numbered ``group * models + model``: the finest grain at which reques
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,6 +83,60 @@ class ServiceClass:
         return len(self.mean_ns)
 
 
+@dataclass(frozen=True, eq=False)
+class FleetArrays:
+    """A fleet ready to be simulated: G groups of replicas, M models, R replicas in all.
+
+    The replicas of group ``g`` are numbered ``first[g]`` to ``first[g + 1] - 1``, so ``first`` has
+    shape ``(G + 1,)``. ``services[cell]`` is None where the group does not serve the model.
+
+    ``draw(generator, n)`` gives the service draws: uniform in [0, 1) where service classes have
+    quantiles, multipliers with mean 1 where they have means only (one kind in one fleet).
+    ``slowdown`` (R,) multiplies service times, 1.0 for a replica like those measured; ``loaded``
+    (R,) is the model in memory at the start, -1 for a cold replica.
+
+    Per group (G,): ``link_latency_ns``; ``link_bytes_per_s``, infinite for a link that costs only
+    latency, else one transfer at a time in each direction; ``host_ns``, spent on every request
+    before it is sent; ``idle_w`` and ``active_w``, the latter for batches of unknown energy;
+    ``price_per_hour`` of one replica, NaN if unknown; ``weight``, the share of one replica under
+    the router ``weighted``; ``mtbf_ns`` and ``mttr_ns``, means of exponential times to failure and
+    to repair (0: never fails).
+
+    ``outage_ns``, ``outage_replica``, ``outage_up`` are outages that are planned, in order of time:
+    at that time that replica goes down (0) or comes back (1).
+    """
+
+    groups: tuple[str, ...]
+    models: tuple[str, ...]
+    first: Ints
+    services: tuple[ServiceClass | None, ...]
+    draw: Callable[[np.random.Generator, int], Floats]
+    slowdown: Floats
+    loaded: Small
+    link_latency_ns: Ints
+    link_bytes_per_s: Floats
+    host_ns: Ints
+    idle_w: Floats
+    active_w: Floats
+    price_per_hour: Floats
+    weight: Floats
+    mtbf_ns: Ints
+    mttr_ns: Ints
+    outage_ns: Ints
+    outage_replica: Small
+    outage_up: Small
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas there are in all groups."""
+        return int(self.first[-1])
+
+    @property
+    def group_of(self) -> Small:
+        """The group of every replica, shape ``(R,)``."""
+        return np.repeat(np.arange(len(self.groups), dtype=np.int32), np.diff(self.first))
+
+
 SPANS = ("latency", "queue", "forming", "wire", "service")
 """The times kept per request: whole sojourn; waiting in a queue; waiting for the batch to form;
 transfers and host overhead; in service (of the batch that held it)."""
@@ -94,6 +149,9 @@ DROPS = ("queue_full", "deadline", "failure", "retries")
 class Outcome:
     """What one replication counted. Statistics leave out requests that arrived in the warm-up.
 
+    Shapes: ``injected``, ``in_system`` (models,); ``completed``, ``retried``, ``met`` (cells,);
+    ``offered_ns`` (groups,) is the service time that the requests sent to a group would take at
+    its most efficient batch size, so ``offered_ns / window / replicas`` is its offered load.
     ``histogram[cell, span, bucket]`` counts requests (``engine.histogram`` knows the buckets);
     ``total_ns[cell, span]`` and ``maximum_ns[cell, span]`` belong to it. ``met[cell]`` counts
     completed requests within their deadline. ``dropped[cell, reason]`` follows ``DROPS``; requests
