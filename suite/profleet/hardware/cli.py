@@ -90,10 +90,12 @@ def _print(records: list[SettingRecord]) -> None:
     from rich import box
     from rich.table import Table
 
+    from profleet.report.cells import NONE
     from profleet.report.tables import make_console
 
-    table = Table("setting", "wanted", "now", "capability", "reason", box=box.SIMPLE_HEAD)
+    columns = ("setting", "wanted", "now", "capability", "reason")
+    table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for record in records:
-        cells = (record.setting, record.wanted, record.before or "-", record.capability)
-        table.add_row(*cells, record.reason or "")
+        cells = (record.setting, record.wanted, record.before or NONE, record.capability)
+        table.add_row(*cells, record.reason or NONE)
     make_console().print(table)

@@ -98,14 +98,14 @@ class Journal:
         Raises:
             StoreError: it is not a journal of this version.
         """
+        if not self.exists():
+            return []
         try:
             document = json.loads(self.path.read_text("utf-8"))
             if document["schema"] != SCHEMA:
                 raise ValueError("another schema")
             return [Change(**item) for item in document["changes"]]
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError):
             raise StoreError(
                 f"{self.path} should say which settings of this machine to restore, and cannot be "
                 "read. Check them by hand, then delete the file."

@@ -127,7 +127,7 @@ SETTINGS: dict[SettingName, Setting] = {
         Setting("turbo", "frequencies above the nominal one", ("disabled", "enabled"), _turbo),
         Setting(
             "transparent-huge-pages",
-            "huge pages for memory that did not ask for them",
+            "use of huge pages",
             ("always", "madvise", "never"),
             _huge_pages,
         ),

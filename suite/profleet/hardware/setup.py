@@ -122,7 +122,9 @@ def prepared(
         if applies or journal.exists():
             free = held.enter_context(exclusive(root))
             if free:
-                _tell(_recover(journal, root), say)
+                left = _recover(journal, root)
+                _tell(left, say)
+                setup.warnings += _told([item for item in left if item.state == "not permitted"])
         plans = [_plan(item, root) for item in wanted] if mode != "off" else []
         setup.records = [plan.record for plan in plans]
         changes = [change for plan in plans for change in plan.changes]
@@ -196,7 +198,7 @@ def _plan(item: MachineSetting, root: Path) -> _Plan:
     )
     plan = _Plan(setting, record, list(words))
     if not words:
-        record.reason = problem or f"this machine has no such control ({setting.description})"
+        record.reason = problem or f"the kernel offers no control of the {setting.description} here"
         return plan
     changes = [
         Change(setting.name, str(file.path.relative_to(root)), word, file.to_kernel(item.value))
@@ -301,10 +303,14 @@ def _finish(setup: MachineSetup, outcomes: list[Outcome], say: Callable[[str], N
     for record in setup.records:
         if record.capability == "applied":
             record.restored = all(item.change.setting != record.setting for item in bad)
-    setup.warnings += [f"Setup: {sentence}" for sentence in sentences(bad)]
+    setup.warnings += _told(bad)
     _tell(bad, say)
 
 
 def _tell(outcomes: list[Outcome], say: Callable[[str], None]) -> None:
-    for sentence in sentences(outcomes):
-        say(f"Setup: {sentence}")
+    for sentence in _told(outcomes):
+        say(sentence)
+
+
+def _told(outcomes: list[Outcome]) -> list[str]:
+    return [f"Setup: {sentence}" for sentence in sentences(outcomes)]
