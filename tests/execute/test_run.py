@@ -165,11 +165,17 @@ def test_other_hardware_is_not_measured(shop):
     assert "hardware=local" in result["hint"]
 
 
-def test_a_smaller_budget_is_another_job(shop):
+def test_another_budget_or_wait_policy_is_another_job(shop, monkeypatch):
     assert shop.run("model=tiny", "resume=true").returncode == 0
     again = shop.run("model=tiny", "resume=true", "measure.budget_seconds=21")
     assert again.returncode == 0
     assert "finished before" not in again.stderr
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    again = shop.run("model=tiny", "resume=true")
+    assert again.returncode == 0
+    assert "finished before" not in again.stderr
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    assert "finished before" in shop.run("model=tiny", "resume=true").stderr
 
 
 def test_mistake_in_a_suite_within_a_sweep_hides_nothing(shop):

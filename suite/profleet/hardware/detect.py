@@ -18,6 +18,9 @@ CLASS_FIELDS = (
 )  # fmt: skip
 """Fields that decide whether two machines may share a finished run."""
 
+HARMLESS = {"variable_PYTHONHASHSEED"}
+"""Variables that are captured, and change nothing that is measured."""
+
 
 @cache
 def snapshot(python: str | None = None) -> dict[str, dict[str, Any]]:
@@ -52,5 +55,14 @@ def snapshot(python: str | None = None) -> dict[str, dict[str, Any]]:
 
 
 def machine_class(fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the stable part of a snapshot: what must agree for two runs to be the same job."""
-    return {name: fields.get(name, {}).get("value") for name in CLASS_FIELDS}
+    """Return the stable part of a snapshot: what must agree for two runs to be the same job.
+
+    That includes the environment variables that are set and steer threads, memory or devices.
+    """
+    stable: dict[str, Any] = {name: fields.get(name, {}).get("value") for name in CLASS_FIELDS}
+    variables = {
+        name: reading["value"]
+        for name, reading in fields.items()
+        if name.startswith("variable_") and "value" in reading and name not in HARMLESS
+    }
+    return {**stable, "variables": variables} if variables else stable
