@@ -122,6 +122,14 @@ def test_a_root_without_sys(tmp_path):
         assert set(capabilities(setup).values()) == {"absent"}
 
 
+def test_another_machine_measures(kernel, tmp_path):
+    where = {"root": kernel.root, "state": tmp_path / "state"}
+    reason = "the container engine is on another machine"
+    with setups.prepared(WANTED, "apply", **where, say=print, elsewhere=reason) as setup:
+        assert kernel.state() == BEFORE
+    assert {(r.capability, r.reason, r.before) for r in setup.records} == {("absent", reason, None)}
+
+
 def test_a_read_only_kernel_is_not_permitted(small_disk, tmp_path):
     kernel = FakeKernel(small_disk, "powersave")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)

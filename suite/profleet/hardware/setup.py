@@ -104,11 +104,13 @@ def prepared(
     root: Path | None = None,
     state: Path | None = None,
     say: Callable[[str], None],
+    elsewhere: str | None = None,
 ) -> Iterator[MachineSetup]:
     """Bring the machine to the wanted settings while the block lasts, as far as the mode allows.
 
     What an earlier run left changed by a crash is restored first, in every mode. Arguments as
-    :func:`inspect`; ``say`` gets sentences for people.
+    :func:`inspect`; ``say`` gets sentences for people; ``elsewhere`` says why the settings of this
+    machine do not matter, if it is another one that measures: then they are left alone.
 
     Raises:
         StoreError: the journal cannot be read or written, or holds something that must be restored
@@ -116,7 +118,7 @@ def prepared(
     """
     root, journal = root or ROOT, Journal(root or ROOT, state or state_dir())
     setup = MachineSetup()
-    applies = mode == "apply" and bool(wanted) and (root / "sys").is_dir()
+    applies = mode == "apply" and bool(wanted) and elsewhere is None and (root / "sys").is_dir()
     with ExitStack() as held:
         free = True
         if applies or journal.exists():
@@ -125,7 +127,7 @@ def prepared(
                 left = _recover(journal, root)
                 _tell(left, say)
                 setup.warnings += _told([item for item in left if item.state == "not permitted"])
-        plans = [_plan(item, root) for item in wanted] if mode != "off" else []
+        plans = [_plan(item, root, elsewhere) for item in wanted] if mode != "off" else []
         setup.records = [plan.record for plan in plans]
         changes = [change for plan in plans for change in plan.changes]
         if not free:
@@ -184,10 +186,10 @@ def _in_use(journal: Journal, root: Path) -> bool:
 # -- one setting -----------------------------------------------------------------------------------
 
 
-def _plan(item: MachineSetting, root: Path) -> _Plan:
+def _plan(item: MachineSetting, root: Path, elsewhere: str | None = None) -> _Plan:
     """Read where a setting stands and decide what applying it means."""
     setting = SETTINGS[item.setting]
-    words, problem = _read(setting.files(root))
+    words, problem = ({}, elsewhere) if elsewhere else _read(setting.files(root))
     before = _shown(words)
     record = SettingRecord(
         setting=setting.name,
