@@ -234,7 +234,7 @@ def test_what_the_kernel_refuses_half_way_is_undone_at_once(kernel, prepare, mon
     record = setup.records[0]
     assert (record.capability, record.after) == ("not permitted", "powersave, schedutil")
     assert "policy1" in record.reason
-    assert "cpu-governor not permitted" in setup.warnings[0]
+    assert "cpu-governor is not permitted" in setup.warnings[0]
     assert "turbo" not in setup.warnings[0]
 
 

@@ -119,12 +119,12 @@ SETTINGS: dict[SettingName, Setting] = {
     for setting in (
         Setting(
             "cpu-governor",
-            "frequency governor of every processor",
+            "frequency governor",
             ("performance", "schedutil", "ondemand", "conservative", "powersave"),
             _governors,
             irreversible=frozenset({"userspace"}),  # the frequency it was told would be lost
         ),
-        Setting("turbo", "frequencies above the nominal one", ("disabled", "enabled"), _turbo),
+        Setting("turbo", "turbo frequencies", ("disabled", "enabled"), _turbo),
         Setting(
             "transparent-huge-pages",
             "use of huge pages",

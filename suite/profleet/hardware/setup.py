@@ -200,7 +200,7 @@ def _plan(item: MachineSetting, root: Path, elsewhere: str | None = None) -> _Pl
     )
     plan = _Plan(setting, record, list(words))
     if not words:
-        record.reason = problem or f"the kernel offers no control of the {setting.description} here"
+        record.reason = problem or f"this kernel has no control of the {setting.description}"
         return plan
     changes = [
         Change(setting.name, str(file.path.relative_to(root)), word, file.to_kernel(item.value))
@@ -295,8 +295,8 @@ def _warnings(
         names = ", ".join(f"{record.setting} {record.wanted}" for record in short)
         yield f"Setup: not applied, since this was a dry run: {names}. Say setup=apply."
     elif short:
-        told = "; ".join(f"{item.setting} {item.capability} ({item.reason})" for item in short)
-        yield f"Setup: measured without {told}."
+        told = "; ".join(f"{item.setting} is {item.capability} ({item.reason})" for item in short)
+        yield f"Setup: not all as the hardware manifest wants it: {told}."
 
 
 def _finish(setup: MachineSetup, outcomes: list[Outcome], say: Callable[[str], None]) -> None:
