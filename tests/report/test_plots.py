@@ -134,6 +134,7 @@ def test_idle_gaps_are_named_and_rated(drawn, tmp_path):
 def test_every_axis_has_a_label(drawn, tmp_path):
     profile, samples = make_profile(Synthetic())
     write_plots(profile, samples, tmp_path)
+    assert len(drawn) == 4
     for axes in drawn.values():
         assert axes.get_xlabel()
         assert re.search(r"ms|per second|Share", axes.get_ylabel())

@@ -140,7 +140,10 @@ class Library:
         """
         prefix, rest = split_kind(reference)
         if prefix and kind and prefix != kind:
-            raise ManifestError(f"The reference '{reference}' does not name a {kind}.")
+            raise ManifestError(
+                f"The reference '{reference}' does not name a {kind}. Write {kind}:{rest}, or "
+                f"{rest} alone."
+            )
         chosen = prefix or kind
         parsed = parse_reference(rest)
         if chosen is not None:
@@ -215,7 +218,10 @@ class Library:
 def _files(folder: Path) -> Iterator[tuple[Kind, Path]]:
     """Yield the manifests of one folder, as far as their names tell."""
     if not folder.is_dir():
-        raise ManifestError(f"There is no folder {folder} to look for manifests in.")
+        raise ManifestError(
+            f"There is no folder {folder} to look for manifests in. Correct the path, or create "
+            f"{folder}/KIND/NAME@VERSION.yaml."
+        )
     kinds = [kind for kind in KINDS if (folder / kind).is_dir()]
     if not kinds:
         raise ManifestError(

@@ -72,7 +72,10 @@ def parse_reference(text: str) -> Reference:
     if not separator:
         return NamedReference(name)
     if not constraint.strip():
-        raise ManifestError(f"The reference '{reference}' has no version after the '@'.")
+        raise ManifestError(
+            f"The reference '{reference}' has no version after the '@'. Write {name}@1, or {name} "
+            "for the newest."
+        )
     try:
         return NamedReference(name, parse_constraint(constraint))
     except ManifestError as error:

@@ -23,6 +23,7 @@ from profleet.model.weights import Uniform, draw
 OPSET = 17
 IR_VERSION = 8
 BATCH = "batch"
+NAME_ONE = "Let source.path of the manifest name an .onnx file."
 
 Shape = tuple[int | str, ...]
 
@@ -37,9 +38,9 @@ def parse(data: bytes) -> onnx.ModelProto:
     try:
         model.ParseFromString(data)
     except Exception as error:  # noqa: BLE001 -- the class differs between protobuf back ends
-        raise ArtifactError(f"The source file is not an ONNX model: {error}.") from None
+        raise ArtifactError(f"The source file is not an ONNX model: {error}. {NAME_ONE}") from None
     if not model.graph.node:
-        raise ArtifactError("The source file is not an ONNX model: it has no nodes.")
+        raise ArtifactError(f"The source file is not an ONNX model: it has no nodes. {NAME_ONE}")
     return model
 
 

@@ -86,7 +86,10 @@ def log_sweep(folder: Path, tracking: TrackingSettings) -> Logged:
 
 def _log(record: RunRecord, folder: Path, tracking: TrackingSettings) -> Logged:
     if tracking.uri is None:
-        raise TrackingError(f"{record.name} was not logged: tracking.uri is null.")
+        raise TrackingError(
+            f"{record.name} was not logged: tracking.uri is null. Log it with: "
+            f"profleet log {folder}"
+        )
     destination = Destination.of(tracking)
     kind: type[TrackingError] = UnreachableError
     try:

@@ -24,7 +24,10 @@ def dynamic_batch(model: onnx.ModelProto) -> None:
     del graph.value_info[:]
     for value in [*graph.input, *graph.output]:
         if not value.type.tensor_type.shape.dim:
-            raise ArtifactError(f"dynamic_batch: '{value.name}' is a scalar, without a batch axis.")
+            raise ArtifactError(
+                f"dynamic_batch: '{value.name}' is a scalar, without a batch axis. Leave the "
+                "transform out and list the sizes that work in 'batch_sizes'."
+            )
     _open_reshapes(graph)
     for value in graph.input:
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
@@ -83,4 +86,6 @@ def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return shape_inference.infer_shapes(light, strict_mode=True, data_prop=True)
     except shape_inference.InferenceError as error:
-        raise ArtifactError(f"dynamic_batch: the graph is inconsistent: {error}") from None
+        raise ArtifactError(
+            f"dynamic_batch: the graph is inconsistent: {error}. Leave the transform out."
+        ) from None

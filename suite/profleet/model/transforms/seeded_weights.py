@@ -110,7 +110,8 @@ class _Rules:
                 target = numpy_helper.to_array(self._stored[node.input[1]]).tolist()
                 return self.values(node.output[0], tuple(target))
         raise ArtifactError(
-            f"seeded_weights: no rule for '{name}', input {position} of a {node.op_type} node."
+            f"seeded_weights: no rule for '{name}', input {position} of a {node.op_type} node. "
+            "Leave the transform out, or name a graph that has its weights."
         )
 
     def _layer(self, node: onnx.NodeProto, fan_in: int) -> Uniform:
