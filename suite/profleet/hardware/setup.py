@@ -275,8 +275,9 @@ def _shown(words: dict[KernelFile, str]) -> str | None:
 
 def _give_way(records: list[SettingRecord]) -> None:
     for record in records:
-        record.capability = "in use by another run"
-        record.reason = "it may change at any time"
+        if record.capability != "absent":
+            record.capability = "in use by another run"
+            record.reason = "it may change at any time"
 
 
 def _warnings(
