@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -207,18 +208,36 @@ def check(model: type[S], plain: Any) -> S:
     try:
         return model.model_validate(plain)
     except ValidationError as error:
-        raise ConfigError(_sentence(model, error)) from None
+        raise ConfigError(_sentence(model, error, plain)) from None
 
 
-def _sentence(model: type[BaseModel], error: ValidationError) -> str:
+def _sentence(model: type[BaseModel], error: ValidationError, plain: Any) -> str:
     problems = error.errors(include_url=False)
     first = problems[0]
-    location = ".".join(str(part) for part in first["loc"])
+    location = ".".join(_path(first["loc"], plain, whole=first["type"] == "missing"))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = "unknown key. " + did_you_mean(str(first["loc"][-1]), model.model_fields)
+        message = "unknown key."
+        if len(first["loc"]) == 1:
+            message += " " + did_you_mean(str(first["loc"][0]), model.model_fields)
     elif location:
-        message = f"{message[0].lower()}{message[1:]} (got {first['input']!r})."
+        given = "" if isinstance(first["input"], Mapping) else f" (got {first['input']!r})"
+        message = f"{message[0].lower()}{message[1:]}{given}."
     more = f" ({len(problems) - 1} more problems follow.)" if len(problems) > 1 else ""
     where = f"{location}: " if location else ""
     return f"Configuration: {where}{message}{more}"
+
+
+def _path(location: tuple[int | str, ...], plain: Any, whole: bool) -> Iterator[str]:
+    """Leave out what the user never wrote: the tags of unions, which pydantic names too.
+
+    ``whole`` keeps the last part, which is what is missing.
+    """
+    here = plain
+    for depth, part in enumerate(location, 1):
+        try:
+            here = here[part]
+        except (KeyError, IndexError, TypeError):
+            if not (whole and depth == len(location)):
+                continue
+        yield str(part)
