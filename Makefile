@@ -19,12 +19,13 @@ endif
 # Where to look for that build besides the configured index; see "Frameworks" in the README.
 TORCH_INDEX ?=
 
-.PHONY: help demo test lint types pytest wheel bench dev clean
+.PHONY: help demo test lint types pytest wheel bench profiles dev clean
 
 help:
 	@echo "make demo    install and measure three real models under two frameworks"
 	@echo "make test    lint, types and tests, from the checkout and from the built wheel"
 	@echo "make bench   benchmarks of Profleet itself (ratios, minutes; leave the machine alone)"
+	@echo "make profiles measures the shipped set of profiles again (an hour; leave the machine alone)"
 	@echo "make dev     the environment that the above use, in $(VENV)"
 	@echo "make clean   remove environments and build output; results stay"
 
@@ -90,6 +91,14 @@ wheel: dev
 
 bench: dev
 	$(BIN)/python -m pytest -q -s -m bench tests/benchmarks
+
+# One and two threads are two kinds of hardware for a fleet. Finished jobs are not measured again.
+MEASURED = framework=onnxruntime,openvino measure.intra_op_threads=1,2 measure.max_samples=300 \
+  measure.budget_seconds=900 tracking=none store=build/profiles resume=true
+profiles: $(VENV)/.runtime
+	$(BIN)/profleet run -m model=squeezenet,magika batch_sizes=[1,2,4,8,16,32] $(MEASURED)
+	$(BIN)/profleet run -m model=resnet50 batch_sizes=[1,2,4,8] $(MEASURED)
+	$(BIN)/python -m profleet.simulate.service.export build/profiles profiles
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

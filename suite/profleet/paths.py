@@ -10,7 +10,7 @@ from typing import Literal
 
 from profleet.errors import ProfleetError
 
-DataKind = Literal["conf", "manifests", "containers", "runners"]
+DataKind = Literal["conf", "manifests", "containers", "runners", "profiles"]
 
 
 @cache

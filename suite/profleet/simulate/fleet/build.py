@@ -1,0 +1,220 @@
+"""From settings to a fleet: profiles are found, service times tabulated, groups laid out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from profleet.errors import ConfigError, ManifestError
+from profleet.manifest.documents import Hardware
+from profleet.manifest.library import Library
+from profleet.simulate.fleet.arrays import Fleet, Group
+from profleet.simulate.fleet.settings import (
+    MAX_REPLICAS,
+    GroupSettings,
+    ProfiledFleet,
+    TheoryFleet,
+)
+from profleet.simulate.records import ServiceClass
+from profleet.simulate.service.catalog import Catalog, Wanted
+from profleet.simulate.service.laws import Law, service_from_law, tabulated
+from profleet.simulate.service.sources import Candidate, Places
+
+ANY_MODEL = "any"
+"""What a fleet of assumed service times serves where no model is named."""
+
+
+def build_fleet(
+    settings: ProfiledFleet | TheoryFleet,
+    places: Places,
+    *,
+    max_batch: int = 1,
+    batch_field: str = "batching.max_size",
+) -> Fleet:
+    """Find what every group needs and lay the fleet out.
+
+    Args:
+        settings: of the fleet.
+        places: what the named sources mean, and where manifests are.
+        max_batch: the largest batch that the batching policy may form.
+        batch_field: the setting that says so, for messages.
+
+    Raises:
+        ConfigError: a group cannot be served: no profile, several, or a batch size that was not
+            measured.
+        ProfleetError: a source or a profile cannot be read.
+    """
+    groups = settings.expanded()
+    total = sum(group.count or 0 for group in groups.values())
+    if total > MAX_REPLICAS:
+        raise ConfigError(f"fleet: {total} replicas are more than {MAX_REPLICAS}, the limit.")
+    builder = _Builder(settings, places, max_batch, batch_field)
+    built = [builder.group(group, where) for where, group in groups.items()]
+    laws = {group.law for group in built}
+    if len(laws) > 1:
+        built = [_as_tables(group) for group in built]
+    named = [replace(group, name=name) for group, name in zip(built, _names(built), strict=True)]
+    models = dict.fromkeys(model for group in named for model in group.services)
+    return Fleet(
+        groups=tuple(named),
+        models=tuple(models),
+        law=built[0].law,
+        notes=tuple(dict.fromkeys(builder.notes)),
+    )
+
+
+@dataclass
+class _Builder:
+    settings: ProfiledFleet | TheoryFleet
+    places: Places
+    max_batch: int
+    batch_field: str
+    catalogs: list[Catalog] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.catalogs.append(Catalog(self.settings.profiles, self.places))
+
+    @property
+    def notes(self) -> list[str]:
+        return [note for catalog in self.catalogs for note in catalog.notes]
+
+    def group(self, group: GroupSettings, where: str) -> Group:
+        largest, limit = self.max_batch, self.batch_field
+        if group.max_batch is not None and group.max_batch < largest:
+            largest, limit = group.max_batch, f"{where}.max_batch"
+        if group.service is not None:
+            return self._assumed(group, where, largest)
+        catalog = self._catalog(group)
+        found = _profiles(catalog, group, where)
+        _memory(group, len(found), where)
+        services = {}
+        for model, candidate in found.items():
+            service = catalog.measured(candidate).service_class(
+                model,
+                largest,
+                allow_extrapolation=self.settings.allow_extrapolation,
+                field=limit,
+            )
+            services[model] = _loading(service, group, len(found))
+        first = next(iter(found.values()))
+        hardware = self._manifest(first.manifest)
+        return Group(
+            name=group.name or group.hardware or first.hardware,
+            settings=group,
+            field=where,
+            services=services,
+            titles={model: candidate.title for model, candidate in found.items()},
+            law=None,
+            idle_w=_watts(group.power.idle_w, hardware, "idle"),
+            active_w=_watts(group.power.active_w, hardware, "peak"),
+            price_per_hour=_price(group.price_per_hour, hardware),
+        )
+
+    def _catalog(self, group: GroupSettings) -> Catalog:
+        if group.profile is None:
+            return self.catalogs[0]
+        for catalog in self.catalogs[1:]:
+            if catalog.settings == (group.profile,):
+                return catalog
+        self.catalogs.append(Catalog((group.profile,), self.places))
+        return self.catalogs[-1]
+
+    def _assumed(self, group: GroupSettings, where: str, largest: int) -> Group:
+        assert group.service is not None
+        models = group.model or (ANY_MODEL,)
+        _memory(group, len(models), where)
+        services = {
+            model: _loading(service_from_law(group.service, model, largest), group, len(models))
+            for model in models
+        }
+        title = group.hardware or group.name or "assumed"
+        return Group(
+            name=group.name or title,
+            settings=group,
+            field=where,
+            services=services,
+            titles=dict.fromkeys(services, f"{title}: {next(iter(services.values())).source}"),
+            law=group.service.law,
+            idle_w=_watts(group.power.idle_w, None, "idle"),
+            active_w=_watts(group.power.active_w, None, "peak"),
+            price_per_hour=_price(group.price_per_hour, None),
+        )
+
+    def _manifest(self, reference: str | None) -> Hardware | None:
+        """The manifest of what was measured; None where this machine has none by that name."""
+        if reference is None:
+            return None
+        try:
+            return Library.standard(self.places.manifests).resolve("hardware", reference).document
+        except ManifestError:
+            return None
+
+
+def _profiles(catalog: Catalog, group: GroupSettings, where: str) -> dict[str, Candidate]:
+    """Find a profile for every model of the group, or for all models there are."""
+    found: dict[str, Candidate] = {}
+    for model in group.model or (None,):
+        found |= catalog.find(Wanted(model, group.framework, group.hardware, where))
+    hardware = {candidate.hardware for candidate in found.values()}
+    if group.hardware is None and len(hardware) > 1:
+        raise ConfigError(
+            f"{where}.hardware is missing, and the profiles are of several: "
+            f"{', '.join(sorted(hardware))}. Say which one."
+        )
+    return found
+
+
+def _memory(group: GroupSettings, models: int, where: str) -> None:
+    if models > 1 and group.memory == "all" and not group.warm:
+        raise ConfigError(
+            f"{where}: replicas that keep {models} models in memory cannot start cold. Say "
+            f"{where}.memory=one, or warm=true."
+        )
+
+
+def _loading(service: ServiceClass, group: GroupSettings, models: int) -> ServiceClass:
+    """Set what it takes to load the model: nothing where several are always in memory."""
+    if models > 1 and group.memory == "all":
+        return replace(service, load_ns=0)
+    return (
+        service if group.load_ms is None else replace(service, load_ns=round(group.load_ms * 1e6))
+    )
+
+
+def _as_tables(group: Group) -> Group:
+    """Draw assumed service times from tables, as measured ones are."""
+    if group.law is None:
+        return group
+    law: Law = group.law
+    services = {model: tabulated(service, law) for model, service in group.services.items()}
+    return replace(group, services=services, law=None)
+
+
+def _names(groups: Sequence[Group]) -> list[str]:
+    """Names for results: unique, by a number where several groups share one."""
+    names: list[str] = []
+    for group in groups:
+        name, number = group.name, 1
+        while name in names:
+            number += 1
+            name = f"{group.name}-{number}"
+        names.append(name)
+    return names
+
+
+def _watts(said: float | None, hardware: Hardware | None, key: Literal["idle", "peak"]) -> float:
+    """Return the power that was said or that the manifest states; NaN: unknown."""
+    if said is not None:
+        return said
+    quantity = hardware.power.get(key) if hardware else None
+    return float(quantity.value) if quantity and quantity.unit == "W" else math.nan
+
+
+def _price(said: float | None, hardware: Hardware | None) -> float:
+    if said is not None:
+        return said
+    price = hardware.price if hardware else None
+    hourly = price is not None and price.unit.replace(" ", "").endswith(("/h", "/hour"))
+    return float(price.value) if price is not None and hourly else math.nan

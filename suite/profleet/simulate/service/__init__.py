@@ -1,0 +1,1 @@
+"""Service times: profiles and distributions become tables that the engine draws from."""
