@@ -8,7 +8,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from profleet.execute import process
+from profleet.execute import executor, process
 from profleet.execute.process import ProcessExecutor
 from profleet.execute.progress import Progress
 
@@ -47,11 +47,13 @@ def test_events_are_told_from_noise(foreign, tmp_path):
 
 def test_a_line_without_end_is_not_held_in_memory(foreign, tmp_path, monkeypatch):
     lengths = []
-    original = process._event
-    monkeypatch.setattr(process, "_event", lambda line: lengths.append(len(line)) or original(line))
+    original = process.parse_event
+    monkeypatch.setattr(
+        process, "parse_event", lambda line: lengths.append(len(line)) or original(line)
+    )
     ProcessExecutor(foreign).execute(tmp_path, timeout_seconds=60, on_event=lambda _: None)
     assert sum(lengths) > 200_000
-    assert max(lengths) == process.LONGEST_LINE
+    assert max(lengths) == executor.LONGEST_LINE
 
 
 @pytest.mark.parametrize("terminal", [True, False])

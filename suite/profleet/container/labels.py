@@ -35,6 +35,14 @@ RUN: Final = "profleet.run"
 MANIFEST: Final = "profleet.manifest"
 ARTIFACT: Final = "profleet.artifact.sha256"
 
+HOST: Final = "profleet.host"
+"""Name of the machine whose process made a container or volume, for people."""
+BOOT: Final = "profleet.boot"
+"""Boot and process namespace of that machine: where ``PID`` means something."""
+PID: Final = "profleet.pid"
+STARTED: Final = "profleet.pid.started"
+"""Start of that process in clock ticks since the boot, so that its number alone never decides."""
+
 
 def of_kind(kind: str) -> dict[str, str]:
     """Return the filter that selects what carries ``KIND=kind``, for the engine's list calls."""

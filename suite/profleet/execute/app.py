@@ -19,9 +19,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from profleet.errors import ConfigError, ProfleetError, StoreError
+from profleet.errors import ConfigError, EngineError, ProfleetError, StoreError
 from profleet.execute import index
-from profleet.execute.collect import Failure, Ticket, finish, now
+from profleet.execute.collect import Ticket, finish, now
+from profleet.execute.executor import Failure
 from profleet.execute.invocation import Invocation, say
 from profleet.execute.job import execute_job, reuse
 from profleet.execute.mistakes import (
@@ -185,7 +186,8 @@ def _record(
     )  # fmt: skip
     with suppress(StoreError, OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        finish(folder, ticket, Failure("configuration", str(error), None))
+        kind = "engine" if isinstance(error, EngineError) else "configuration"
+        finish(folder, ticket, Failure(kind, str(error), None))
 
 
 def _asked(config: DictConfig) -> dict[str, str]:

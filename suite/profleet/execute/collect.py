@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +17,14 @@ from pydantic import ValidationError
 
 from profleet import __version__
 from profleet.errors import StoreError
+from profleet.execute.executor import CONTAINER, LOG, Exit, Failure
 from profleet.execute.foreign import copy_file, copy_folder, last_line, read_object, text
-from profleet.execute.process import Exit
 from profleet.execute.provenance import Fields, provenance
 from profleet.profile.metrics import metrics_of
 from profleet.profile.samples import Samples
-from profleet.profile.schema import Measurement, Profile, StackRef
+from profleet.profile.schema import Container, Measurement, Profile, StackRef
 from profleet.profile.statistics import CONFIDENCE
-from profleet.profile.store import Result, Status, write_profile, write_result
+from profleet.profile.store import Result, write_profile, write_result
 from profleet.profile.summary import status_of, summarize
 
 EXIT_KINDS = {
@@ -45,6 +46,7 @@ FILES = {
     "profile": "profile.json",
     "samples": "samples.parquet",
     "environment": "environment.json",
+    "container": CONTAINER,
     "log": "runner.log",
     "partial": "partial",
     "loadgen": "loadgen",
@@ -71,22 +73,7 @@ class Ticket:
     batch_sizes: tuple[int, ...]
     notes: tuple[str, ...]
     provenance: Fields = field(default_factory=provenance)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a run has no profile."""
-
-    kind: str
-    message: str
-    hint: str | None
-
-    @property
-    def status(self) -> Status:
-        """The status it gives the result."""
-        if self.kind == "unsupported":
-            return "unsupported"
-        return "interrupted" if self.kind == "interrupted" else "failed"
+    image: str | None = None
 
 
 def now() -> str:
@@ -119,9 +106,10 @@ def collect(scratch: Path, folder: Path, ticket: Ticket, ended: Exit | None) -> 
         environment = read_object(scratch / "environment.json")
         summary = summarize(measurement, samples)
         setup = read_object(scratch / SETUP) if (scratch / SETUP).exists() else {}
+        container = _container(scratch)
     except (ValidationError, ValueError, TypeError, RecursionError, StoreError) as error:
         keep(scratch, folder)
-        said = f"The runner's result cannot be used: {text(error)[:300]}"
+        said = f"The runner's result cannot be used: {text(error)[:300]}{_refused(scratch)}"
         return finish(folder, ticket, Failure("protocol", said, None))
     told = environment.get("warnings")
     warnings = [text(warning) for warning in told] if isinstance(told, list) else []
@@ -133,7 +121,14 @@ def collect(scratch: Path, folder: Path, ticket: Ticket, ended: Exit | None) -> 
         executor=ticket.executor,
         stack=ticket.stack,
         status=status_of(measurement),
-        warnings=[*ticket.notes, *setup.get("warnings", ()), *summary.warnings, *warnings],
+        container=container,
+        warnings=[
+            *ticket.notes,
+            *setup.get("warnings", ()),
+            *_departures(container),
+            *summary.warnings,
+            *warnings,
+        ],
         setup=setup.get("settings", []),
         measurement=measurement,
         points=summary.points,
@@ -164,6 +159,8 @@ def finish(
         run_id=ticket.run_id,
         run_key=ticket.run_key,
         stack=ticket.stack,
+        executor=ticket.executor or None,
+        image=ticket.image,
         sweep_id=ticket.sweep_id,
         suite=ticket.suite,
         metrics=metrics_of(profile) if profile else {},
@@ -183,7 +180,8 @@ def keep(scratch: Path, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        copy_file(scratch / "runner.log", folder / FILES["log"])
+        copy_file(scratch / LOG, folder / FILES["log"])
+        copy_file(scratch / CONTAINER, folder / FILES["container"])
         copy_folder(scratch / "processes", folder / FILES["partial"])
     except OSError as error:
         raise StoreError(f"{folder}: {error.strerror or error}") from None
@@ -225,11 +223,11 @@ def _failure(scratch: Path, ticket: Ticket, ended: Exit | None) -> Failure | Non
         told = read_object(scratch / "failure.json")
         kind, message = text(told["kind"]), text(told["message"])
     except (KeyError, ValueError):
-        return _untold(scratch, ended)
+        return ended.failure or _untold(scratch, ended)
     hint = text(told["hint"]) if kind == "unsupported" and told.get("hint") else ""
     if kind != "unsupported":
         hint = f"{_advice(told.get('hint'))}{_partial(scratch)}".strip()
-    return Failure(kind, message, hint or None)
+    return Failure(kind, message + _refused(scratch), hint or None)
 
 
 def _untold(scratch: Path, ended: Exit) -> Failure:
@@ -243,7 +241,32 @@ def _untold(scratch: Path, ended: Exit) -> Failure:
         )
     kind = EXIT_KINDS.get(ended.code, "bug")
     said = f"The runner ended with code {ended.code}: {last_line(ended.log)}"
-    return Failure(kind, said, "See runner.log." + _partial(scratch))
+    return Failure(kind, said + _refused(scratch), "See runner.log." + _partial(scratch))
+
+
+def _container(scratch: Path) -> Container | None:
+    path = scratch / CONTAINER
+    return Container.model_validate(read_object(path)) if path.exists() else None
+
+
+def _departures(container: Container | None) -> Iterator[str]:
+    """Warnings about what was not hermetic, and about what a runner left beside its result."""
+    if container is None:
+        return
+    if container.loosened:
+        yield f"The container was not hermetic: {', '.join(container.loosened)}."
+    if container.refused:
+        yield f"Not taken out of the container: {'; '.join(container.refused)}."
+
+
+def _refused(scratch: Path) -> str:
+    """What was not taken out of a container, to go behind the reason of a failure."""
+    try:
+        container = _container(scratch)
+    except ValueError:
+        return ""
+    refused = "; ".join(container.refused) if container else ""
+    return f" Not taken out of the container: {text(refused)}." if refused else ""
 
 
 def _advice(hint: object) -> str:

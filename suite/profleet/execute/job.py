@@ -20,7 +20,6 @@ from profleet.execute import index
 from profleet.execute.collect import (
     FILES,
     SETUP,
-    Failure,
     Ticket,
     clear,
     collect,
@@ -28,9 +27,9 @@ from profleet.execute.collect import (
     keep,
     now,
 )
+from profleet.execute.executor import Failure
 from profleet.execute.invocation import say
 from profleet.execute.plan import Job
-from profleet.execute.process import ProcessExecutor
 from profleet.execute.progress import Progress
 from profleet.hardware.setup import prepared
 from profleet.model.artifact import obtain
@@ -52,10 +51,9 @@ def execute_job(job: Job, folder: Path, sweep_id: str | None, progress: Progress
     folder.mkdir(parents=True, exist_ok=True)
     clear(folder)
     write_json(folder / FILES["job"], job.document())
-    write_json(folder / FILES["lock"], job.lock.model_dump(mode="json", by_alias=True))
-    if job.unsupported is not None:
-        reason, hint = job.unsupported
-        return finish(folder, ticket, Failure("unsupported", reason, hint or None))
+    write_json(folder / FILES["lock"], job.lock.document())
+    if (obstacle := job.obstacle) is not None:
+        return finish(folder, ticket, obstacle)
     progress.note("preparing the artifact")
     try:
         stack = job.stack.model
@@ -67,11 +65,10 @@ def execute_job(job: Job, folder: Path, sweep_id: str | None, progress: Progress
         raise
     scratch = Path(tempfile.mkdtemp(prefix="profleet-job-"))
     _prepare(scratch, job, artifact, folder, ticket)
-    executor = ProcessExecutor(job.settings.executor.python)
     try:
         wanted = job.stack.hardware.document.setup
         with prepared(wanted, job.settings.setup, say=say) as setup:
-            ended = executor.execute(
+            ended = job.executor.execute(
                 scratch,
                 timeout_seconds=job.settings.measure.timeout_seconds,
                 on_event=progress.event,
@@ -101,7 +98,7 @@ def reuse(job: Job, folder: Path, finished: Path, sweep_id: str | None) -> Resul
     earlier = load_result(finished)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / FILES["job"], job.document())
-    write_json(folder / FILES["lock"], job.lock.model_dump(mode="json", by_alias=True))
+    write_json(folder / FILES["lock"], job.lock.document())
     paths = {name: os.path.relpath(finished / path, folder) for name, path in earlier.paths.items()}
     result = earlier.model_copy(
         update={
@@ -159,14 +156,20 @@ def _ticket(job: Job, sweep_id: str | None) -> Ticket:
         started_at=now(),
         batch_sizes=job.batch_sizes,
         notes=job.notes,
+        image=_image(job),
     )
+
+
+def _image(job: Job) -> str | None:
+    image = job.lock.image
+    return None if image is None else f"{image.ref} {image.digest or image.id}"
 
 
 def _prepare(scratch: Path, job: Job, artifact: Path, folder: Path, ticket: Ticket) -> None:
     (scratch / "artifact").mkdir()
     (scratch / "artifact" / f"model.{artifact.suffix.lstrip('.')}").symlink_to(artifact)
     write_json(scratch / FILES["job"], job.document())
-    write_json(scratch / FILES["lock"], job.lock.model_dump(mode="json", by_alias=True))
+    write_json(scratch / FILES["lock"], job.lock.document())
     store = job.settings.store
     kept = {**asdict(ticket), "stack": ticket.stack.model_dump(), "folder": str(folder)}
     write_json(scratch / TICKET, {**kept, "store": str(store)})

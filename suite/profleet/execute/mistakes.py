@@ -64,10 +64,10 @@ def sentence(error: Exception) -> str:
 
 
 def _known_keys(parent: str) -> list[str]:
-    models: dict[str, type[schema.Settings]] = {
-        "": schema.RunSettings,
-        "measure": schema.MeasureSettings,
-        "executor": schema.ExecutorSettings,
-        "tracking": schema.TrackingSettings,
+    models: dict[str, tuple[type[schema.Settings], ...]] = {
+        "": (schema.RunSettings,),
+        "measure": (schema.MeasureSettings,),
+        "executor": (schema.ProcessSettings, schema.DockerSettings),
+        "tracking": (schema.TrackingSettings,),
     }
-    return list(models[parent].model_fields) if parent in models else []
+    return [key for model in models.get(parent, ()) for key in model.model_fields]

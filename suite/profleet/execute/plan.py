@@ -10,13 +10,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from profleet.errors import ConfigError, did_you_mean
+from profleet.errors import ConfigError, EngineError, did_you_mean
+from profleet.execute.executor import Executor, Failure
 from profleet.execute.settings import MeasureSettings, RunSettings, check
-from profleet.hardware.detect import machine_class, snapshot
+from profleet.execute.site import Place, Site, site_of
 from profleet.manifest.canonical import sha256_of
 from profleet.manifest.documents import Framework, Suite
 from profleet.manifest.library import Library
-from profleet.manifest.lock import Lock, Stack, expand_suite, lock_stack, stack_of
+from profleet.manifest.lock import Lock, Stack, expand_suite, stack_of
 from profleet.paths import data_dir
 from profleet.profile.schema import StackRef
 
@@ -35,7 +36,7 @@ class Job:
     settings: RunSettings
     batch_sizes: tuple[int, ...]
     run_id: str
-    machine: dict[str, Any]
+    place: Place
     notes: tuple[str, ...] = ()
 
     @property
@@ -60,7 +61,7 @@ class Job:
                 "measure": self.settings.measure.model_dump(mode="json", exclude=LIMITS),
                 "scenario": self.settings.scenario.model_dump(mode="json"),
                 "executor": self.settings.executor.model_dump(mode="json"),
-                "machine": self.machine,
+                "machine": self.place.machine,
                 **({"setup": "apply"} if self.applies_setup else {}),
             }
         )
@@ -71,8 +72,18 @@ class Job:
         return self.settings.setup == "apply" and bool(self.stack.hardware.document.setup)
 
     @property
-    def unsupported(self) -> tuple[str, str] | None:
-        """Why the stack cannot execute and what to do, as far as the manifests tell."""
+    def executor(self) -> Executor:
+        """What starts its runner."""
+        return self.place.executor
+
+    @property
+    def obstacle(self) -> Failure | None:
+        """Why the stack cannot execute and what to do, as far as planning tells."""
+        if (reason := self._unsupported()) is not None:
+            return Failure("unsupported", reason[0], reason[1] or None)
+        return self.place.obstacle or self._wrong_packages()
+
+    def _unsupported(self) -> tuple[str, str] | None:
         model, framework = self.stack.model.document, self.stack.framework.document
         hardware = self.stack.hardware.document
         if hardware.detect != "local":
@@ -83,21 +94,29 @@ class Job:
                 framework.runner, f"its manifest claims only {', '.join(model.frameworks)}"
             )
             return f"{model.name} does not execute under {framework.runner}: {reason}.", ""
-        for package, wanted in framework.packages.items():
-            found = self.lock.packages[package]
-            if found.version is None:
-                return (
-                    f"{package} {wanted} is not installed.",
-                    _install_hint(framework),
-                )
-            if not found.satisfies(wanted):
-                return (
-                    f"{package} {found.version} is outside the range {wanted} of the manifest.",
-                    "Install a release in that range, or name another framework version.",
-                )
         if not self.batch_sizes:
             allowed = list(model.batch_sizes or ())
             return f"{model.name} takes only batch sizes {allowed}.", ""
+        return None
+
+    def _wrong_packages(self) -> Failure | None:
+        framework, image = self.stack.framework.document, self.lock.image
+        where = "" if image is None else f" in the image {image.ref}"
+        build = f"Build the image again: profleet image build {framework.name}."
+        for package, wanted in framework.packages.items():
+            found = self.lock.packages[package]
+            if found.version is None:
+                said = f"{package} {wanted} is not installed{where}."
+                return Failure("unsupported", said, build if image else _install_hint(framework))
+            if not found.satisfies(wanted):
+                return Failure(
+                    "unsupported",
+                    f"{package} {found.version}{where} is outside the range {wanted} of the "
+                    "manifest.",
+                    build
+                    if image
+                    else "Install a release in that range, or name another framework version.",
+                )
         return None
 
     def document(self) -> dict[str, Any]:
@@ -141,16 +160,17 @@ def plan(settings: RunSettings, overridden: frozenset[str]) -> Iterator[Job]:
         ProfleetError: a reference, a suite or this machine cannot be used.
     """
     library = Library.standard(settings.manifests)
-    machine = machine_class(snapshot(settings.executor.python))
     if settings.suite is None:
         assert settings.model is not None
         stack = stack_of(library, settings.model, settings.framework, settings.hardware)
         _refuse_batches(stack, settings.batch_sizes)
-        yield _job(stack, settings, settings.batch_sizes, machine)
+        place = site_of(settings).place(stack.framework.document)
+        yield _job(stack, settings, settings.batch_sizes, place)
         return
     found = library.resolve("suite", settings.suite)
     suite = found.document
     settings = _with_suite(settings, suite, overridden)
+    site = site_of(settings)
     for stack, own_sizes in expand_suite(library, suite, found.path.parent):
         wanted = settings.batch_sizes
         if own_sizes is not None and "batch_sizes" not in overridden:
@@ -159,20 +179,30 @@ def plan(settings: RunSettings, overridden: frozenset[str]) -> Iterator[Job]:
         sizes = tuple(size for size in wanted if allowed is None or size in allowed)
         dropped = [size for size in wanted if size not in sizes]
         note = f"Batch {', '.join(map(str, dropped))}: the model does not take it; left out."
-        yield _job(stack, settings, sizes, machine, (note,) if dropped else ())
+        place = _place(site, stack)
+        yield _job(stack, settings, sizes, place, (note,) if dropped else ())
 
 
 def _job(
     stack: Stack,
     settings: RunSettings,
     sizes: tuple[int, ...],
-    machine: dict[str, Any],
+    place: Place,
     notes: tuple[str, ...] = (),
 ) -> Job:
     if settings.scenario.kind != "sweep":
         sizes = sizes[:1]  # a scenario executes with one batch size
-    lock = lock_stack(stack, settings.executor.python)
-    return Job(stack, lock, settings, sizes, uuid.uuid4().hex, machine, notes)
+    return Job(stack, place.lock(stack), settings, sizes, uuid.uuid4().hex, place, notes)
+
+
+def _place(site: Site, stack: Stack) -> Place:
+    """Return what a framework has at a site; an image that is missing fails only its own stacks."""
+    try:
+        return site.place(stack.framework.document)
+    except EngineError as error:
+        if error.kind != "image":
+            raise
+        return Place.without(Failure("image", str(error), None))
 
 
 def _refuse_batches(stack: Stack, sizes: tuple[int, ...]) -> None:

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from profleet.errors import ConfigError
+from profleet.execute.executor import LOG, LONGEST_LINE, Exit, OnEvent, parse_event
 from profleet.paths import data_dir
 
-Event = dict[str, Any]
-
 GRACE_SECONDS = 5.0
-LONGEST_LINE = 65_536
-"""A runner's line is read in parts of at most this many bytes; none of its events is as long."""
 PARENT = "PROFLEET_PARENT_PID"
 """Tells the runner with whom to die; the same name stands in the runner."""
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How a runner ended. ``code`` is negative for a signal, as in :mod:`subprocess`."""
-
-    code: int
-    timed_out: bool
-    log: Path
 
 
 @dataclass(frozen=True)
@@ -46,15 +31,13 @@ class ProcessExecutor:
 
     python: str | None = None
 
-    def execute(
-        self, job_dir: Path, *, timeout_seconds: float, on_event: Callable[[Event], None]
-    ) -> Exit:
-        """Execute the job in ``job_dir``; ``on_event`` gets each progress event.
+    def execute(self, job_dir: Path, *, timeout_seconds: float, on_event: OnEvent) -> Exit:
+        """Execute the job in ``job_dir``; see :class:`profleet.execute.executor.Executor`.
 
         Raises:
             ConfigError: the interpreter cannot be started.
         """
-        log = job_dir / "runner.log"
+        log = job_dir / LOG
         interpreter = self.python or sys.executable
         timed_out = threading.Event()
         with log.open("wb") as log_file:
@@ -86,7 +69,7 @@ class ProcessExecutor:
             try:
                 assert process.stdout is not None
                 for line in iter(partial(process.stdout.readline, LONGEST_LINE), b""):
-                    event = _event(line)
+                    event = parse_event(line)
                     if event is None:
                         log_file.write(line)
                         log_file.flush()
@@ -134,13 +117,3 @@ def _environment() -> dict[str, str]:
     environment["PYTHONPATH"] = f"{runners}{os.pathsep}{inherited}" if inherited else runners
     environment[PARENT] = str(os.getpid())
     return environment
-
-
-def _event(line: bytes) -> Event | None:
-    if not line.startswith(b'{"event"'):
-        return None
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) else None

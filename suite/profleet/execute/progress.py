@@ -20,6 +20,8 @@ from profleet.execute.foreign import text
 
 PHASES = {
     "artifact": "preparing the artifact",
+    "copy": "copying the artifact into the engine",
+    "container": "starting the container",
     "cold_start": "cold start",
     "check": "checking the outputs",
     "warmup": "warming up",

@@ -126,12 +126,39 @@ Scenario = Annotated[
 ]
 
 
-class ExecutorSettings(Settings):
-    """How a runner is started."""
+class ProcessSettings(Settings):
+    """A runner in a local process (``conf/executor/process.yaml``)."""
 
     kind: Literal["process"]
     python: str | None = Field(description="interpreter of the runner; null: the one that runs us")
     memory_limit_mb: Annotated[int, Field(ge=64)] | None
+
+
+class DockerSettings(Settings):
+    """A runner in a container (``conf/executor/docker.yaml``), hermetic unless loosened here."""
+
+    kind: Literal["docker"]
+    image: str | None = Field(min_length=1, description="null: the one of the framework's manifest")
+    image_id: Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")] | None = Field(
+        description="id or digest that the image must have, as a lock pins it; null: any"
+    )
+    memory_limit_mb: Annotated[int, Field(ge=64)] | None
+    memory_mb: Annotated[int, Field(ge=64)] | Literal["auto"] | None = Field(
+        description="of the whole container, without swap; auto: 80 % of the engine's; null: none"
+    )
+    pids: Annotated[int, Field(ge=16)] | None = Field(description="processes and threads at most")
+    user: Annotated[str, Field(pattern=r"^\w[\w.-]*(:\w[\w.-]*)?$")] | None
+    network: Annotated[str, Field(pattern=r"^[\w.:-]+$")]
+    writable_root: bool
+    cap_add: tuple[Annotated[str, Field(pattern="^[A-Z_]+$")], ...]
+    seccomp: Literal["default", "unconfined"]
+    numa_nodes: Annotated[str, Field(pattern=r"^\d+([-,]\d+)*$")] | None
+    tmp_mb: int = Field(ge=1)
+    results_mb: int = Field(ge=8)
+    weights: Literal["volume", "archive"]
+
+
+ExecutorSettings = Annotated[ProcessSettings | DockerSettings, Field(discriminator="kind")]
 
 
 class TrackingSettings(Settings):

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from itertools import product
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from pydantic import Field, ValidationError
 
@@ -84,6 +85,17 @@ class LockedPackage(Strict):
             return False
 
 
+class LockedImage(Strict):
+    """The container image that the runner executes in."""
+
+    ref: str = Field(min_length=1)
+    id: str = Field(pattern=r"^sha256:[0-9a-f]{64}$", description="of the image on its engine")
+    digest: str | None = Field(description="in a registry; null: it was never in one")
+    architecture: str = Field(min_length=1)
+    requirements: str | None = Field(description="sha256 of the lock its packages are from")
+    base: str | None = Field(description="digest, else id, of the image it is built on")
+
+
 class Lock(Strict):
     """The exact versions and digests a set of references resolved to."""
 
@@ -91,16 +103,24 @@ class Lock(Strict):
     profleet: str = Field(min_length=1, description="version of Profleet that resolved")
     manifests: tuple[LockedManifest, ...] = Field(min_length=1)
     artifacts: dict[str, LockedArtifact] = Field(description="exact model reference -> its file")
-    packages: dict[str, LockedPackage] = Field(description="distribution -> what is installed")
+    packages: dict[str, LockedPackage] = Field(
+        description="distribution -> what is installed; in an image, all that it holds"
+    )
+    image: LockedImage | None = Field(default=None, description="absent: a local process")
+
+    def document(self) -> dict[str, Any]:
+        """Return the lock as it is written; without an image there is no word of one."""
+        without = None if self.image else {"image"}
+        return self.model_dump(mode="json", by_alias=True, exclude=without)
 
     def canonical(self) -> bytes:
         """Return the lock as canonical JSON: equal locks are equal bytes."""
-        return canonical_json(self.model_dump(mode="json", by_alias=True))
+        return canonical_json(self.document())
 
     @property
     def sha256(self) -> str:
         """Digest of the canonical JSON."""
-        return sha256_of(self.model_dump(mode="json", by_alias=True))
+        return sha256_of(self.document())
 
 
 def stack_of(library: Library, model: str, framework: str, hardware: str) -> Stack:
@@ -163,12 +183,19 @@ def _each(place: str, references: Iterable[str], resolve: Callable[[str], T]) ->
     return resolved
 
 
-def lock(resolved: Iterable[Resolved[Document]], python: str | None = None) -> Lock:
+def lock(
+    resolved: Iterable[Resolved[Document]],
+    python: str | None = None,
+    image: LockedImage | None = None,
+    inside: Mapping[str, str] | None = None,
+) -> Lock:
     """Lock a set of resolved manifests.
 
     Args:
         resolved: in any order; a manifest may appear more than once.
         python: interpreter whose packages count; None: the one that runs this.
+        image: the image they execute in, if it is one: then the packages ``inside`` it count.
+        inside: canonical name -> version of every distribution in the image.
 
     Raises:
         ManifestError: two different contents have one name and version, or ``python`` does not
@@ -211,13 +238,21 @@ def lock(resolved: Iterable[Resolved[Document]], python: str | None = None) -> L
             for each in ordered
             if isinstance(each.document, Model)
         },
-        packages=installed_packages(tuple(packages), python),
+        packages=installed_packages(tuple(packages), python)
+        if inside is None
+        else _packages_inside(packages, inside),
+        image=image,
     )
 
 
-def lock_stack(stack: Stack, python: str | None = None) -> Lock:
+def lock_stack(
+    stack: Stack,
+    python: str | None = None,
+    image: LockedImage | None = None,
+    inside: Mapping[str, str] | None = None,
+) -> Lock:
     """Lock one stack; see ``lock``."""
-    return lock((stack.model, stack.framework, stack.hardware), python)
+    return lock((stack.model, stack.framework, stack.hardware), python, image, inside)
 
 
 def parse_lock(data: bytes, where: str) -> Lock:
@@ -264,6 +299,18 @@ def installed_packages(names: tuple[str, ...], python: str | None) -> dict[str, 
         name: LockedPackage(version=found, reason=None if found else "not installed")
         for name, found in versions.items()
     }
+
+
+def _packages_inside(wanted: Iterable[str], inside: Mapping[str, str]) -> dict[str, LockedPackage]:
+    """All packages of an image, and the wanted ones that it lacks, under the names asked for."""
+    names = {canonicalize_name(name): name for name in wanted}
+    packages = {
+        names.get(canonicalize_name(name), name): LockedPackage(version=version)
+        for name, version in inside.items()
+    }
+    for name in names.values():
+        packages.setdefault(name, LockedPackage(version=None, reason="not in the image"))
+    return dict(sorted(packages.items()))
 
 
 def _installed_here(names: tuple[str, ...]) -> dict[str, str | None]:

@@ -1,1 +1,1 @@
-"""."""
+"""The measured record: schema, samples, statistics, and result folders."""

@@ -275,6 +275,20 @@ class SettingRecord(Record):
     )
 
 
+class Container(Record):
+    """The container that a runner was executed in. Sizes are bytes; null: no limit, or unknown."""
+
+    engine: dict[str, Any] = Field(description="name, version and address of the container engine")
+    image: dict[str, Any] = Field(description="reference, id, digest, architecture, labels")
+    limits: dict[str, Any] = Field(description="what the container could use")
+    loosened: list[str] = Field(description="settings that depart from the hermetic default")
+    weights: Literal["volume", "archive"] = Field(description="how the artifact got in")
+    memory_peak_bytes: int | None = Field(
+        description="most memory in use, of all processes with the files they read; null: unknown"
+    )
+    refused: list[str] = Field(description="what was not taken out of the container, and why")
+
+
 class Profile(Record):
     """A finished ``profile.json``: the measurement, its statistics and its provenance."""
 
@@ -285,6 +299,7 @@ class Profile(Record):
     lock_sha256: str
     profleet_version: str
     executor: str
+    container: Container | None = Field(default=None, description="null: a local process")
     stack: StackRef
     status: Literal["steady", "unstable"]
     warnings: list[str]

@@ -66,6 +66,8 @@ class Result(Record):
     run_id: str
     run_key: str
     stack: StackRef
+    executor: str | None = Field(default=None, description="process or docker; null: not planned")
+    image: str | None = Field(default=None, description="reference and id of the container image")
     sweep_id: str | None = None
     suite: str | None = None
     metrics: dict[str, Metric] = Field(default_factory=dict)

@@ -1,0 +1,248 @@
+"""One container for one job: made, started, filled, executed in, read, removed.
+
+The container's first process only waits for the end of its standard input, which this side holds
+open: when this side ends, however it ends, so does the container with everything in it. The runner
+is executed beside it, so that the job's folder, which is in memory, outlives the runner and can be
+read: also after a timeout or a lack of memory, with everything in the container frozen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+from profleet.container import layout
+from profleet.container.archive import Entry, Limits, Link, Unpacked, first_file, pack, unpack
+from profleet.container.engine import Engine, explain
+from profleet.errors import EngineError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from docker.api.client import APIClient
+
+HOLDER: Final = ("/bin/sh", "-c", "trap '' CHLD; exec cat")
+"""Waits, and leaves no zombies of others: it is process 1 of the container."""
+END_SECONDS = 10.0
+PEAK: Final = "/sys/fs/cgroup/memory.peak"
+
+
+class Session:
+    """A container from its creation to its removal; a context manager.
+
+    Every method raises :class:`EngineError` with what was being done.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        image: str,
+        *,
+        name: str,
+        label: Mapping[str, str],
+        user: str,
+        host_config: Mapping[str, Any],
+    ) -> None:
+        self._engine = engine
+        self._image = image
+        self._name = name
+        self._label = dict(label)
+        self._user = user
+        self._host_config = host_config
+        self._id: str | None = None
+        self._input: Any = None
+        self._output: Any = None
+        self._closing = threading.Lock()
+
+    @property
+    def _api(self) -> APIClient:
+        return self._engine.client.api
+
+    @property
+    def id(self) -> str:
+        """The engine's id of the container."""
+        assert self._id is not None
+        return self._id
+
+    def __enter__(self) -> Self:
+        with self._explained(f"creating the container {self._name}"):
+            config = self._api.create_host_config(**self._host_config)
+            made = self._api.create_container(
+                self._image,
+                name=self._name,
+                entrypoint=list(HOLDER),
+                command=[],
+                user=self._user,
+                labels=self._label,
+                stdin_open=True,
+                working_dir="/",
+                environment={"HOME": "/tmp"},  # noqa: S108 -- inside the container
+                host_config=config,
+            )
+            self._id = str(made["Id"])
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._remove()
+        except KeyboardInterrupt:  # impatience must not leave a container behind
+            self._remove()
+            raise
+        except EngineError:
+            if error is None:
+                raise
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the container; it lives until this side ends or removes it."""
+        with self._explained(f"starting the container {self._name}"):
+            self._input = self._api.attach_socket(self.id, params={"stdin": 1, "stream": 1})
+            self._api.start(self.id)
+
+    def execute(
+        self, command: Iterable[str], on_output: Callable[[int, bytes], None]
+    ) -> int | None:
+        """Execute a program and block until it ends; hand on what it prints as it comes.
+
+        Args:
+            command: the program and its arguments.
+            on_output: gets the number of the stream (1 output, 2 errors) and a piece of it.
+
+        Returns:
+            Its exit code, negative for a signal; None when it still runs, because of ``hang_up``
+            or because the engine stopped telling.
+        """
+        from docker.utils.socket import frames_iter
+
+        with self._explained(f"executing in the container {self._name}"):
+            made = self._api.exec_create(self.id, list(command), stdin=False)
+            self._output = self._api.exec_start(made["Id"], socket=True)
+            try:
+                for number, piece in frames_iter(self._output, tty=False):
+                    on_output(number, piece)
+            finally:
+                self.hang_up()
+            state = self._api.exec_inspect(made["Id"])
+        if state.get("Running") or state.get("ExitCode") is None:
+            return None
+        code = int(state["ExitCode"])
+        return 128 - code if 128 < code <= 128 + 64 and code != 130 else code
+
+    def hang_up(self) -> None:
+        """Stop listening to the program, so that ``execute`` goes on; from any thread."""
+        output, self._output = self._output, None
+        if output is not None:
+            with contextlib.suppress(OSError):
+                getattr(output, "_sock", output).shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                output.close()
+
+    def freeze(self) -> None:
+        """Stop everything in the container where it is; a container that ended stays so."""
+        from docker.errors import APIError
+
+        with self._explained(f"freezing the container {self._name}"):
+            try:
+                self._api.pause(self.id)
+            except APIError as error:
+                if error.status_code not in {409, 500}:
+                    raise
+
+    def kill(self) -> None:
+        """End everything in the container at once; from any thread."""
+        from docker.errors import APIError
+
+        with self._explained(f"ending the container {self._name}"), contextlib.suppress(APIError):
+            self._api.kill(self.id)
+
+    def end(self) -> dict[str, Any]:
+        """End the container and return what the engine says of its last state."""
+        self.kill()
+        with self._explained(f"ending the container {self._name}"):
+            self._api.wait(self.id, timeout=END_SECONDS)
+            return dict(self._api.inspect_container(self.id)["State"])
+
+    def running(self) -> bool:
+        """Tell whether the container still lives: only the outside can have ended it."""
+        with self._explained(f"looking at the container {self._name}"):
+            return bool(self._api.inspect_container(self.id)["State"]["Running"])
+
+    def _remove(self) -> None:
+        from docker.errors import NotFound
+
+        with self._closing:
+            if self._input is not None:
+                with contextlib.suppress(OSError):
+                    self._input.close()
+                self._input = None
+            if self._id is None:
+                return
+            with self._explained(f"removing the container {self._name}"):
+                with contextlib.suppress(NotFound):
+                    self._api.remove_container(self._id, v=True, force=True)
+                self._id = None
+
+    # -- files and readings ----------------------------------------------------------------------
+
+    def put(self, entries: Iterable[Entry | Link], folder: str = layout.OUT) -> None:
+        """Put files into a folder of a volume."""
+        with self._explained(f"copying the job into the container {self._name}"):
+            self._api.put_archive(self.id, folder, pack(entries))
+
+    def get(
+        self, target: Path, limits: Limits, known: frozenset[str], folder: str = layout.OUT
+    ) -> Unpacked:
+        """Take what is in a folder of a volume, within limits; see :func:`archive.unpack`."""
+        with self._explained(f"copying the result out of the container {self._name}"):
+            stream, _ = self._api.get_archive(self.id, f"{folder}/.", chunk_size=2**18)
+            with contextlib.closing(cast("Any", stream)):
+                return unpack(stream, target, limits, known)
+
+    def content(self, path: str, at_most: int) -> bytes | None:
+        """Return a small regular file of a volume or of the image; None: there is none."""
+        from docker.errors import NotFound
+
+        with self._explained(f"reading {path} in the container {self._name}"):
+            try:
+                stream, _ = self._api.get_archive(self.id, path)
+            except NotFound:
+                return None
+            with contextlib.closing(cast("Any", stream)):
+                return first_file(stream, at_most)
+
+    def memory_peak(self) -> int | None:
+        """Return the most memory that the container had in use, bytes; None: it cannot be told.
+
+        Under cgroup v1 the engine knows; under v2 only the container itself does (Linux 5.19).
+        """
+        with contextlib.suppress(EngineError):
+            if self._engine.cgroup_version != "2":
+                with self._explained("reading the memory in use"):
+                    usage = self._api.stats(self.id, stream=False, one_shot=True)
+                    return int(usage["memory_stats"].get("max_usage") or 0) or None
+            printed: list[bytes] = []
+            self.execute(("cat", PEAK), lambda _, piece: printed.append(piece))
+            text = b"".join(printed).strip()
+            return int(text) if text.isdigit() else None
+        return None
+
+    @contextlib.contextmanager
+    def _explained(self, doing: str) -> Iterator[None]:
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield
+        except (DockerException, RequestException, HTTPError, ConnectionError) as error:
+            raise explain(error, doing, self._engine.endpoint) from error

@@ -1,0 +1,297 @@
+"""The executor that starts a runner in a container, hermetic unless settings say otherwise.
+
+Nothing of this machine's file system is mounted, so the engine may be a remote one. What the
+runner leaves is read from its folder in memory, with everything in the container frozen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal
+
+from profleet.container import labels, layout, owner, volumes
+from profleet.container.archive import Entry, Limits, Link
+from profleet.container.engine import Engine
+from profleet.container.hermetic import MIB, RESULT_FILES, Confinement, create_arguments
+from profleet.container.images import ImageRecord
+from profleet.container.session import Session
+from profleet.errors import EngineError, ProfleetError, StoreError
+from profleet.execute.executor import (
+    CONTAINER,
+    LOG,
+    LONGEST_LINE,
+    Exit,
+    Failure,
+    OnEvent,
+    parse_event,
+)
+
+HOST_FILES: Final = frozenset(
+    {"job.json", "artifact", "lock.json", "ticket.json", "setup.json", CONTAINER, LOG}
+)
+"""What this side put into the job's folder: no result of a runner has these names."""
+LOG_BYTES: Final = 16 * MIB
+KILLED: Final = -9
+GO_ON: Final = "What is finished stays; the same command with resume=true does the rest."
+
+
+@dataclass(frozen=True)
+class DockerExecutor:
+    """Executes the image's runner in one container a job."""
+
+    engine: Engine
+    image: ImageRecord
+    confinement: Confinement
+    weights: Literal["volume", "archive"] = "volume"
+
+    def execute(self, job_dir: Path, *, timeout_seconds: float, on_event: OnEvent) -> Exit:
+        """Execute the job in ``job_dir``; see :class:`profleet.execute.executor.Executor`.
+
+        Raises:
+            EngineError: the container cannot be made or started.
+            StoreError: the result cannot be written into ``job_dir``.
+        """
+        job = json.loads((job_dir / "job.json").read_bytes())
+        told: dict[str, Any] = self._described()
+        try:
+            with self._session(job_dir, job) as (session, artifact):
+                on_event({"event": "state", "phase": "container"})
+                if self.weights == "volume" and not volumes.is_filled(session, artifact):
+                    on_event({"event": "state", "phase": "copy"})
+                    volumes.fill(self.engine, self.image.id, artifact, job["run_id"])
+                session.start()
+                session.put(self._inputs(job_dir, job, artifact))
+                ended = _Run(self, session, job_dir, on_event, told).until(timeout_seconds)
+            if ended.code == 4 and self.weights == "volume":  # the runner found another digest
+                volumes.discard(self.engine, artifact)
+        except OSError as error:
+            raise StoreError(f"{error.filename or job_dir}: {error.strerror or error}.") from None
+        finally:
+            (job_dir / CONTAINER).write_text(json.dumps(told, indent=1), encoding="utf-8")
+        return ended
+
+    @contextlib.contextmanager
+    def _session(
+        self, job_dir: Path, job: dict[str, Any]
+    ) -> Iterator[tuple[Session, volumes.Artifact]]:
+        """The container of a job, made and not started, with what it needs mounted."""
+        described = job["model"]["artifact"]
+        path = (job_dir / described["path"]).resolve()
+        artifact = volumes.Artifact(path, described["sha256"], described["bytes"])
+        label = owner.mine("job", job["run_id"])
+        inside = artifact.bytes if self.weights == "archive" else 0
+        arguments = create_arguments(self.confinement, label=label, extra_results_bytes=inside)
+        if self.weights == "volume":
+            arguments["mounts"].append(volumes.mount(artifact))
+        with Session(
+            self.engine,
+            self.image.id,
+            name=f"profleet-job-{job['run_id'][:12]}",
+            label=label,
+            user=self.confinement.user,
+            host_config=arguments,
+        ) as session:
+            yield session, artifact
+
+    def _inputs(
+        self, job_dir: Path, job: dict[str, Any], artifact: volumes.Artifact
+    ) -> list[Entry | Link]:
+        name = job["model"]["artifact"]["path"]
+        weights: Entry | Link = (
+            Entry(name, artifact.path) if self.weights == "archive" else Link(name, artifact.place)
+        )
+        return [weights, Entry("job.json", job_dir / "job.json")]
+
+    def _described(self) -> dict[str, Any]:
+        limits = asdict(self.confinement)
+        return {
+            "engine": self.engine.describe(),
+            "image": self.image.describe(),
+            "loosened": limits.pop("loosened"),
+            "limits": limits,
+            "weights": self.weights,
+            "memory_peak_bytes": None,
+            "refused": [],
+        }
+
+
+class _Run:
+    """The runner of one job in its started container."""
+
+    def __init__(
+        self,
+        executor: DockerExecutor,
+        session: Session,
+        job_dir: Path,
+        on_event: OnEvent,
+        told: dict[str, Any],
+    ) -> None:
+        self._confinement = executor.confinement
+        self._session = session
+        self._job_dir = job_dir
+        self._on_event = on_event
+        self._told = told
+        self._timed_out = threading.Event()
+
+    def until(self, timeout_seconds: float) -> Exit:
+        """Execute the runner, stop it when its time is over, and take what it left.
+
+        Whatever ends it, the engine's trouble included, is in the value; only an exception from
+        outside (Ctrl-C) passes, after what was measured until then has been taken.
+        """
+        log_path = self._job_dir / LOG
+        timer = threading.Timer(timeout_seconds, self._expire)
+        timer.daemon = True
+        try:
+            with log_path.open("wb") as log:
+                timer.start()
+                output = _Output(log, self._on_event)
+                code = self._session.execute((*layout.COMMAND, layout.OUT), output)
+                output.close()
+            timer.cancel()
+            failure = self._after(code)
+        except EngineError as error:
+            if self._timed_out.is_set():
+                return Exit(KILLED, timed_out=True, log=log_path)
+            failure = Failure("engine", str(error), GO_ON)
+            return Exit(KILLED, timed_out=False, log=log_path, failure=failure)
+        except BaseException:
+            with contextlib.suppress(ProfleetError, OSError):
+                self._session.freeze()
+                self._take()
+            raise
+        finally:
+            timer.cancel()
+        code = KILLED if code is None else code
+        return Exit(code, self._timed_out.is_set(), log_path, failure)
+
+    def _expire(self) -> None:
+        self._timed_out.set()
+        with contextlib.suppress(EngineError):
+            self._session.freeze()
+        self._session.hang_up()
+
+    def _after(self, code: int | None) -> Failure | None:
+        """Read what is to be read; say what the runner cannot have said itself."""
+        session = self._session
+        if code is None and not self._timed_out.is_set():
+            raise EngineError("The engine stopped telling what the runner does.", "lost")
+        alive = session.running()
+        peak = self._told["memory_peak_bytes"] = session.memory_peak() if alive else None
+        if alive:
+            session.freeze()
+            self._take()
+        if code == 0 or self._timed_out.is_set() or (self._job_dir / "failure.json").exists():
+            return None
+        if session.end().get("OOMKilled"):
+            return self._out_of_memory(peak)
+        if not alive:
+            return Failure(
+                "engine",
+                "The container was stopped from outside, or the engine was, while the runner "
+                "measured.",
+                GO_ON,
+            )
+        return None
+
+    def _take(self) -> None:
+        size = self._confinement.results_bytes
+        unpacked = self._session.get(
+            self._job_dir, Limits(size, size, RESULT_FILES), known=HOST_FILES
+        )
+        self._told["refused"] = unpacked.refused
+
+    def _out_of_memory(self, peak: int | None) -> Failure:
+        limit = self._confinement.memory_bytes
+        under = "" if limit is None else f" under the limit of {limit / MIB:.0f} MiB"
+        used = "" if peak is None else f"; at most {peak / MIB:.0f} MiB were in use"
+        return Failure(
+            "out_of_memory",
+            f"The memory of the container ran out{under}: the kernel killed the runner{used}.",
+            "Use smaller batch sizes or a smaller model, or raise executor.memory_mb.",
+        )
+
+
+class _Output:
+    """Sorts what a runner prints into events and log; the log is cut off at its limit."""
+
+    def __init__(self, log: BinaryIO, on_event: OnEvent) -> None:
+        self._log = log
+        self._on_event = on_event
+        self._left = LOG_BYTES
+        self._pending = b""
+
+    def __call__(self, stream: int, piece: bytes) -> None:
+        if stream != 1:
+            self._write(piece)
+            return
+        *lines, self._pending = (self._pending + piece).split(b"\n")
+        if len(self._pending) > LONGEST_LINE:
+            lines.append(self._pending)
+            self._pending = b""
+        for line in lines:
+            self._line(line + b"\n")
+
+    def close(self) -> None:
+        """Write the last line, which no newline ends."""
+        if self._pending:
+            self._line(self._pending)
+
+    def _line(self, line: bytes) -> None:
+        event = parse_event(line)
+        if event is None:
+            self._write(line)
+        else:
+            self._on_event(event)
+
+    def _write(self, piece: bytes) -> None:
+        if self._left > 0:
+            self._log.write(piece[: self._left])
+            self._log.flush()
+            self._left -= len(piece)
+            if self._left <= 0:
+                self._log.write(b"\n[The log is cut off here: it is too long.]\n")
+
+
+@cache
+def surroundings(engine: Engine, image: str, confinement: Confinement) -> dict[str, dict[str, Any]]:
+    """Return what the runner's environment capture sees in such a container.
+
+    Args:
+        engine: where.
+        image: id of the image.
+        confinement: what the container may do.
+
+    Raises:
+        EngineError: the container cannot be made, or the image has no such capture.
+    """
+    label = owner.mine("job", "surroundings")
+    printed: list[bytes] = []
+    with Session(
+        engine,
+        image,
+        name=f"profleet-look-{label[labels.PID]}-{id(confinement):x}",
+        label=label,
+        user=confinement.user,
+        host_config=create_arguments(confinement, label=label),
+    ) as session:
+        session.start()
+        command = (layout.PYTHON, "-P", "-m", "profleet_runner.environment")
+        session.execute(command, lambda stream, piece: printed.append(piece * (stream == 1)))
+    try:
+        fields = json.loads(b"".join(printed))
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise EngineError(
+            f"The image {image} does not tell its environment: it has no working "
+            "profleet_runner. Build it again: profleet image build.",
+            "image",
+        )
+    return fields
