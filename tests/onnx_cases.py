@@ -93,6 +93,23 @@ def assert_same(found: list[Any], wanted: list[Any], tolerance: float = 1e-5) ->
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
+def disagreement(check: Any, outputs: Arrays) -> float:
+    """Largest error of a manifest's check, as a runner finds it; 1 is the largest allowed."""
+    from profleet_runner.check import check_outputs, compare
+    from profleet_runner.protocol import Failure
+
+    plain = check.model_dump(mode="json")
+    errors = []
+    for name, reference in plain["outputs"].items():
+        if list(outputs[name].shape) != reference["shape"]:
+            with pytest.raises(Failure, match="has shape"):
+                check_outputs(outputs, plain)
+            return float("inf")
+        allowed = plain["atol"] + plain["rtol"] * reference["abs_max"]
+        errors.append(compare(outputs[name], reference, allowed)["max_error"] / allowed)
+    return max(errors)
+
+
 def with_random_weights(model: Any, seed: int = 0) -> Any:
     """Replace the placeholders (ConstantOfShape) of a graph without weights by random weights.
 
@@ -132,6 +149,7 @@ __all__ = [
     "by_definition",
     "by_onnxruntime",
     "by_torch",
+    "disagreement",
     "graph",
     "require_torch",
     "with_random_weights",

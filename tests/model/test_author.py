@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from onnx_cases import disagreement
 from profleet.errors import ManifestError
 from profleet.manifest.loading import parse_document
 from profleet.model.artifact import obtain
 from profleet.model.author import MARKER, main, parameter_count, render
 from profleet.model.builders import build_model
-from profleet.model.reference import disagreement, reference_outputs
+from profleet.model.reference import reference_outputs
 
 METADATA = "metadata:\n  parameters: {}\n"
 

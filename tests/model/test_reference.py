@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
+from onnx_cases import disagreement
 from profleet.errors import ArtifactError
 from profleet.model.artifact import obtain
 from profleet.model.reference import (
     LARGEST,
     POSITIONS,
     choose_positions,
-    disagreement,
     draw_inputs,
     reference_check,
     reference_outputs,

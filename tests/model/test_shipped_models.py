@@ -9,12 +9,13 @@ from __future__ import annotations
 import onnxruntime
 import pytest
 
+from onnx_cases import disagreement
 from profleet.manifest.documents import BuilderSource, PackageSource
 from profleet.manifest.library import Library
 from profleet.manifest.loading import load_document
 from profleet.model.artifact import obtain
 from profleet.model.builders import build_network
-from profleet.model.reference import disagreement, draw_inputs
+from profleet.model.reference import draw_inputs
 
 LIMIT = 110_000_000
 DOWNLOADED = {"basic-pitch"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,21 +130,3 @@ def choose_positions(name: str, flat: npt.NDArray[Any], seed: int) -> list[int]:
 def _shortest(value: Any) -> float:
     """Return the shortest decimal that reads back as the same float32 (or whatever it is)."""
     return float(str(value.item() if value.dtype.kind in "iub" else value))
-
-
-def disagreement(check: Check, outputs: Mapping[str, npt.NDArray[Any]]) -> float:
-    """Return the largest deviation from ``check`` in units of what it tolerates (1 is the limit).
-
-    The rule of the runners: |v - r| <= atol + rtol * abs_max for the values at ``positions`` and
-    for ``mean`` and ``std``.
-    """
-    worst = 0.0
-    for name, reference in check.outputs.items():
-        wide = np.asarray(outputs[name], np.float64).reshape(-1)
-        if wide.size != int(np.prod(reference.shape)):
-            return float("inf")
-        found = [*wide[list(reference.positions)], wide.mean(), wide.std()]
-        wanted = [*reference.values, reference.mean, reference.std]
-        limit = check.atol + check.rtol * reference.abs_max
-        worst = max(worst, float(np.abs(np.subtract(found, wanted)).max()) / limit)
-    return worst
