@@ -20,7 +20,8 @@ class Group:
     """A group of equal replicas, with all that was looked up for it.
 
     ``services`` and ``titles`` go by model. ``law`` is the distribution of assumed service times,
-    None where service times are tables. Watts, per replica, and price are NaN where unknown.
+    None where service times are tables. ``speed_cv`` is the coefficient of variation of the
+    replicas' speeds. Watts, per replica, and price are NaN where unknown.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Group:
     services: dict[str, ServiceClass]
     titles: dict[str, str]
     law: Law | None
+    speed_cv: float
     idle_w: float
     active_w: float
     price_per_hour: float
@@ -149,7 +151,7 @@ class Fleet:
                 group.services.get(model) for group in self.groups for model in self.models
             ),
             draw=Draws(self.law),
-            slowdown=np.concatenate([_slowdown(group, random) for group in settings]),
+            slowdown=np.concatenate([_slowdown(group, random) for group in self.groups]),
             loaded=np.concatenate([self._loaded(group) for group in self.groups]),
             link_latency_ns=_rounded([link.latency_us * 1e3 for link in links]),
             link_bytes_per_s=np.array([group.bytes_per_s for group in self.groups]),
@@ -189,20 +191,20 @@ def _rounded(values: Sequence[float]) -> Ints:
     return np.rint(values).astype(np.int64)
 
 
-def _slowdown(group: GroupSettings, random: np.random.Generator) -> Floats:
+def _slowdown(group: Group, random: np.random.Generator) -> Floats:
     """Draw how much slower each replica is: speeds are lognormal with mean 1, stragglers extra.
 
     The same number of values is drawn whatever the settings, so a group's settings do not change
     the draws of the groups after it.
     """
-    assert group.count is not None
     normal, order, extra = (
         random.standard_normal(group.count), random.random(group.count), random.random(),
     )  # fmt: skip
     sigma = math.sqrt(math.log1p(group.speed_cv**2))
     slowdown: Floats = np.exp(sigma**2 / 2 - sigma * normal)
-    stragglers = math.floor(group.stragglers.fraction * group.count + extra)
-    slowdown[np.argsort(order)[:stragglers]] *= group.stragglers.slowdown
+    slow = group.settings.stragglers
+    stragglers = math.floor(slow.fraction * group.count + extra)
+    slowdown[np.argsort(order)[:stragglers]] *= slow.slowdown
     return slowdown
 
 

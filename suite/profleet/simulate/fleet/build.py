@@ -20,6 +20,7 @@ from profleet.simulate.fleet.settings import (
 from profleet.simulate.records import ServiceClass
 from profleet.simulate.service.catalog import Catalog, Wanted
 from profleet.simulate.service.laws import Law, service_from_law, tabulated
+from profleet.simulate.service.profiled import Measured
 from profleet.simulate.service.sources import Candidate, Places
 
 ANY_MODEL = "any"
@@ -96,6 +97,7 @@ class _Builder:
                 largest,
                 allow_extrapolation=self.settings.allow_extrapolation,
                 field=limit,
+                alike=group.speed_cv == "measured",
             )
             services[model] = _loading(service, group, len(found))
         first = next(iter(found.values()))
@@ -107,6 +109,7 @@ class _Builder:
             services=services,
             titles={model: candidate.title for model, candidate in found.items()},
             law=None,
+            speed_cv=_speed_cv(group, [catalog.measured(each) for each in found.values()], where),
             idle_w=_watts(group.power.idle_w, hardware, "idle"),
             active_w=_watts(group.power.active_w, hardware, "peak"),
             price_per_hour=_price(group.price_per_hour, hardware),
@@ -137,6 +140,7 @@ class _Builder:
             services=services,
             titles=dict.fromkeys(services, f"{title}: {next(iter(services.values())).source}"),
             law=group.service.law,
+            speed_cv=_speed_cv(group, (), where),
             idle_w=_watts(group.power.idle_w, None, "idle"),
             active_w=_watts(group.power.active_w, None, "peak"),
             price_per_hour=_price(group.price_per_hour, None),
@@ -172,6 +176,20 @@ def _memory(group: GroupSettings, models: int, where: str) -> None:
             f"{where}: replicas that keep {models} models in memory cannot start cold. Say "
             f"{where}.memory=one, or warm=true."
         )
+
+
+def _speed_cv(group: GroupSettings, profiles: Sequence[Measured], where: str) -> float:
+    """Return how much replicas differ in speed: as said, or as the processes of the profiles."""
+    if group.speed_cv != "measured":
+        return group.speed_cv
+    spreads = [profile.process_cv for profile in profiles if profile.process_cv is not None]
+    if len(spreads) < len(profiles):
+        raise ConfigError(
+            f"{where}.speed_cv=measured needs profiles of several processes, and "
+            f"{next(each.name for each in profiles if each.process_cv is None)} was measured in "
+            "one. Give a number, or measure with measure.processes=5."
+        )
+    return max(spreads)
 
 
 def _loading(service: ServiceClass, group: GroupSettings, models: int) -> ServiceClass:

@@ -111,8 +111,10 @@ class GroupSettings(Settings):
     memory: Literal["all", "one"] = Field(
         "all", description="a replica keeps all models of its group loaded, or one at a time"
     )
-    speed_cv: Annotated[float, Field(ge=0, le=2)] = Field(
-        0.0, description="coefficient of variation of the replicas' speeds (lognormal, mean 1)"
+    speed_cv: Annotated[float, Field(ge=0, le=2)] | Literal["measured"] = Field(
+        0.0,
+        description="coefficient of variation of the replicas' speeds (lognormal, mean 1); "
+        "measured: replicas differ as the profile's processes did",
     )
     stragglers: StragglerSettings = StragglerSettings()
     failures: FailureSettings = FailureSettings()
@@ -128,6 +130,8 @@ class GroupSettings(Settings):
             raise ValueError("model is an empty list: name a model, or leave it out for all")
         if self.service is not None and (self.profile is not None or self.framework is not None):
             raise ValueError("service takes the place of a profile: give one of them")
+        if self.service is not None and self.speed_cv == "measured":
+            raise ValueError("speed_cv=measured needs a profile; give a number instead")
         return self
 
 

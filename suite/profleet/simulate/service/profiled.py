@@ -23,13 +23,16 @@ class Measured:
 
     ``name`` is the stack for people (``squeezenet under onnxruntime on epyc-2c-1t``), ``source``
     identifies the profile wherever it lies. ``rows`` are quantile rows in nanoseconds by measured
-    batch size; ``process_cv`` is the coefficient of variation of the processes' mean times, None
-    where only one process measured. ``load_ns`` is what loading and initializing the model takes.
+    batch size; ``alike`` are the same with every process scaled to the mean of all, for replicas
+    that differ in speed as the processes did: ``process_cv`` is the coefficient of variation of
+    the processes' mean times, None where only one process measured. ``load_ns`` is what loading
+    and initializing the model takes.
     """
 
     name: str
     source: str
     rows: dict[int, Ints]
+    alike: dict[int, Ints]
     energy_j: dict[int, float]
     input_bytes: int
     output_bytes: int
@@ -43,7 +46,13 @@ class Measured:
         return tuple(sorted(self.rows))
 
     def service_class(
-        self, name: str, largest: int, *, allow_extrapolation: bool, field: str
+        self,
+        name: str,
+        largest: int,
+        *,
+        allow_extrapolation: bool,
+        field: str,
+        alike: bool = False,
     ) -> ServiceClass:
         """Return the service class for batches of 1 to ``largest``.
 
@@ -52,12 +61,13 @@ class Measured:
             largest: the largest batch that may come.
             allow_extrapolation: use times outside the measured sizes.
             field: the setting that asked for ``largest``.
+            alike: leave out how processes differ; the replicas' speeds stand for it.
 
         Raises:
             ConfigError: a batch size lies outside the measured ones.
         """
         table = build_table(
-            self.rows,
+            self.alike if alike else self.rows,
             largest,
             allow_extrapolation=allow_extrapolation,
             field=field,
@@ -112,6 +122,7 @@ def measured(profile: Profile, samples: Samples, name: str, machine: str, where:
         )
     steady = samples.where(samples.phase == STEADY)
     rows: dict[int, Ints] = {}
+    alike: dict[int, Ints] = {}
     means: list[list[float]] = []
     for summary in profile.points:
         own = steady.where(steady.batch_size == summary.batch_size)
@@ -129,6 +140,13 @@ def measured(profile: Profile, samples: Samples, name: str, machine: str, where:
         processes = [own.latency_ns[own.process == each] for each in np.unique(own.process)]
         rows[summary.batch_size] = quantile_row(processes)
         means.append([float(each.mean()) for each in processes])
+        common = float(np.mean(means[-1]))
+        alike[summary.batch_size] = quantile_row(
+            [
+                np.rint(each * (common / mean)).astype(np.int64)
+                for each, mean in zip(processes, means[-1], strict=True)
+            ]
+        )
     points = {point.batch_size: point for point in profile.measurement.points}
     smallest = points.get(min(rows))
     if smallest is None or min(smallest.input_bytes, smallest.output_bytes) < 0:
@@ -144,6 +162,7 @@ def measured(profile: Profile, samples: Samples, name: str, machine: str, where:
             f"{profile.measurement.started_at[:10]}"
         ),
         rows=rows,
+        alike=alike,
         energy_j=dict(_energy(points)),
         input_bytes=-(-smallest.input_bytes // smallest.batch_size),
         output_bytes=-(-smallest.output_bytes // smallest.batch_size),
