@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from fake_kernel import TUNED, FakeKernel
 from profleet.cli import main
+from profleet.execute.site import DockerSite
 from profleet.hardware import setup as setups
 from shop import ENDLESS, FAST, Shop, runners_alive
 
@@ -203,3 +205,13 @@ def test_huge_pages_for_real(tmp_path, monkeypatch):
         assert file.read() == other
     assert file.read() == before
     assert setup.records[0].capability == "applied"
+
+
+@pytest.mark.parametrize(
+    ("local", "kernel", "here"),
+    [(True, os.uname().release, True), (True, "6.0-vm", False), (False, os.uname().release, False)],
+)
+def test_an_engine_with_another_kernel_is_elsewhere(local, kernel, here):
+    engine = SimpleNamespace(local=local, kernel=kernel)
+    site = DockerSite(engine, settings=None, cpus=None)
+    assert (site._elsewhere() is None) == here

@@ -67,7 +67,8 @@ def execute_job(job: Job, folder: Path, sweep_id: str | None, progress: Progress
     _prepare(scratch, job, artifact, folder, ticket)
     try:
         wanted = job.stack.hardware.document.setup
-        with prepared(wanted, job.settings.setup, say=say) as setup:
+        elsewhere = job.place.elsewhere
+        with prepared(wanted, job.settings.setup, say=say, elsewhere=elsewhere) as setup:
             ended = job.executor.execute(
                 scratch,
                 timeout_seconds=job.settings.measure.timeout_seconds,

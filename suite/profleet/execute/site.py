@@ -6,6 +6,7 @@ will really have there, and gives the executor that starts its runners.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """What one framework has at a site; with an ``obstacle`` it cannot execute there."""
+    """What one framework has at a site; with an ``obstacle`` it cannot execute there.
+
+    ``elsewhere`` says so where the site is another machine, whose settings are not at hand.
+    """
 
     machine: dict[str, Any]
     executor: Executor
@@ -33,6 +37,7 @@ class Place:
     inside: Mapping[str, str] | None = None
     python: str | None = None
     obstacle: Failure | None = None
+    elsewhere: str | None = None
 
     @classmethod
     def without(cls, obstacle: Failure) -> Place:
@@ -119,7 +124,13 @@ class DockerSite:
             DockerExecutor(self.engine, image, confinement, self.settings.weights),
             locked(image),
             images.packages(self.engine, image),
+            elsewhere=self._elsewhere(),
         )
+
+    def _elsewhere(self) -> str | None:
+        if self.engine.local and self.engine.kernel == os.uname().release:
+            return None
+        return "the container engine is on another machine or has a kernel of its own"
 
     def _missing_devices(self, framework: Framework) -> Failure | None:
         needs = framework.container
