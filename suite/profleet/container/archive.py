@@ -213,19 +213,26 @@ def _take(
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     except FileExistsError:
         return result.refuse(member.name, "a file of this name is there already")
-    content = archive.extractfile(member)
-    assert content is not None
-    with os.fdopen(handle, "wb") as file:
-        left = member.size
-        while left:
-            chunk = content.read(min(CHUNK, left))
-            if not chunk:
-                path.unlink()
-                raise CutOff("it ends within a file")
-            left -= len(chunk)
-            file.write(chunk)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            _copy(archive, member, file)
+    except BaseException:
+        path.unlink()
+        raise
     result.taken.append("/".join(parts))
     return None
+
+
+def _copy(archive: tarfile.TarFile, member: tarfile.TarInfo, file: IO[bytes]) -> None:
+    content = archive.extractfile(member)
+    assert content is not None
+    left = member.size
+    while left:
+        chunk = content.read(min(CHUNK, left))
+        if not chunk:
+            raise CutOff("it ends within a file")
+        left -= len(chunk)
+        file.write(chunk)
 
 
 def _parts(name: str) -> tuple[str, ...] | None:
