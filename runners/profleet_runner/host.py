@@ -128,6 +128,36 @@ def memory_limit(root: Path = ROOT) -> int | None:
     return min(limits, default=None)
 
 
+def memory_peak(root: Path = ROOT) -> int | None:
+    """Return the most memory that the cgroup had in use, files included, in bytes, or None."""
+    for folder, unified in cgroup_folders("memory", root):
+        peak = read_int(folder / ("memory.peak" if unified else "memory.max_usage_in_bytes"))
+        if peak is not None:
+            return peak
+    return None
+
+
+def cpuset(root: Path = ROOT) -> list[int] | None:
+    """Return the processors that the cgroup grants, or None where it does not tell."""
+    for folder, unified in cgroup_folders("cpuset", root):
+        try:
+            name = "cpuset.cpus.effective" if unified else "cpuset.effective_cpus"
+            return parse_cpu_list(read_text(folder / name))
+        except OSError:
+            continue
+    return None
+
+
+def pids_limit(root: Path = ROOT) -> int | None:
+    """Return how many processes and threads the cgroup may have, or None."""
+    limits = []
+    for folder, _ in cgroup_folders("pids", root):
+        limit = read_int(folder / "pids.max")  # the word max where there is none
+        if limit is not None:
+            limits.append(limit)
+    return min(limits, default=None)
+
+
 def oom_kills(root: Path = ROOT) -> int | None:
     """Return how often the kernel killed a process of this cgroup for memory, or None."""
     for folder, unified in cgroup_folders("memory", root):

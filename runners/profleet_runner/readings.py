@@ -283,6 +283,11 @@ FIELDS: dict[str, Callable[[Path], Any]] = {
     "cgroup_memory_limit_bytes": lambda root: _or_missing(
         host.memory_limit(root), "no limit is set"
     ),
+    "cgroup_memory_peak_bytes": lambda root: _or_missing(
+        host.memory_peak(root), "the cgroup does not tell it"
+    ),
+    "cgroup_cpuset": lambda root: _or_missing(host.cpuset(root), "the cgroup does not tell it"),
+    "cgroup_pids_limit": lambda root: _or_missing(host.pids_limit(root), "no limit is set"),
     "cgroup_cpu_throttled": lambda root: _or_missing(
         host.cpu_throttled(root), "the cgroup does not count it"
     ),

@@ -76,6 +76,53 @@ def test_fields_of_a_laptop(tmp_path):
     assert {name: fields[name] for name in expected} == expected
 
 
+GROUPS = {
+    "v1": {
+        "proc/self/cgroup": "9:pids:/job\n8:memory:/job\n7:cpuset:/job\n6:cpu,cpuacct:/job\n",
+        "sys/fs/cgroup/pids/job/pids.max": "512",
+        "sys/fs/cgroup/memory/job/memory.limit_in_bytes": "1073741824",
+        "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+        "sys/fs/cgroup/memory/job/memory.max_usage_in_bytes": "123456",
+        "sys/fs/cgroup/memory/job/memory.oom_control": "oom_kill_disable 0\noom_kill 2",
+        "sys/fs/cgroup/cpuset/job/cpuset.effective_cpus": "1-2",
+        "sys/fs/cgroup/cpu/job/cpu.cfs_quota_us": "150000",
+        "sys/fs/cgroup/cpu/job/cpu.cfs_period_us": "100000",
+        "sys/fs/cgroup/cpu/job/cpu.stat": "nr_periods 9\nnr_throttled 4",
+    },
+    "v2": {
+        "proc/self/cgroup": "0::/job\n",
+        "sys/fs/cgroup/cgroup.controllers": "cpu memory pids",
+        "sys/fs/cgroup/pids.max": "max",
+        "sys/fs/cgroup/job/pids.max": "512",
+        "sys/fs/cgroup/job/memory.max": "1073741824",
+        "sys/fs/cgroup/job/memory.peak": "123456",
+        "sys/fs/cgroup/job/memory.events": "oom 3\noom_kill 2",
+        "sys/fs/cgroup/job/cpuset.cpus.effective": "1-2",
+        "sys/fs/cgroup/job/cpu.max": "150000 100000",
+        "sys/fs/cgroup/job/cpu.stat": "usage_usec 1\nnr_throttled 4",
+    },
+}
+
+
+@pytest.mark.parametrize("version", GROUPS)
+@pytest.mark.parametrize("inside", [False, True], ids=["whole tree", "as a container sees it"])
+def test_limits_of_a_cgroup(tmp_path, version, inside):
+    """A container may see its own group as the root of the tree, under the host's path."""
+    for name, text in GROUPS[version].items():
+        if inside and "sys/fs" in name:
+            if "/job/" not in name and "controllers" not in name:
+                continue
+            name = name.replace("/job/", "/")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    fields = environment.capture(tmp_path)
+    assert {name: field.get("value") for name, field in fields.items() if "cgroup_" in name} == {
+        "cgroup_cpu_quota": 1.5, "cgroup_memory_limit_bytes": 2**30, "cgroup_cpuset": [1, 2],
+        "cgroup_memory_peak_bytes": 123456, "cgroup_pids_limit": 512, "cgroup_cpu_throttled": 4,
+        "cgroup_oom_kills": 2,
+    }  # fmt: skip
+
+
 def side(**values):
     base = {
         "monotonic_s": 0.0, "logical_cpus": 2, "busy_s": 0.0, "own_s": 0.0, "steal_s": 0.0,
