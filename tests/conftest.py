@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from containers import docker_engine, runner_image
+
+__all__ = ["docker_engine", "runner_image", "small_disk"]  # fixtures for every folder below
+
 # A shell that starts the tests in the background has interrupts ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers.add_parser(
         "run", help="measure a stack, a sweep of stacks or a suite", add_help=False
     )
+    from profleet.container import cli as container
     from profleet.hardware import cli as hardware
     from profleet.manifest import cli as manifest
     from profleet.profile import cli as profile
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     manifest.add_parsers(subparsers)
     profile.add_parsers(subparsers)
     hardware.add_parsers(subparsers)
+    container.add_parsers(subparsers)
     tracking.add_parsers(subparsers)
     recover = subparsers.add_parser(
         "recover", help="finish a measurement whose result could not be written"
@@ -125,4 +127,4 @@ def _recover(parsed: argparse.Namespace) -> int:
     return 0 if result.status == "finished" else 1
 
 
-COMMANDS = ("run", "manifest", "profile", "hardware", "log", "ui", "recover")
+COMMANDS = ("run", "manifest", "profile", "hardware", "image", "log", "ui", "recover")

@@ -56,10 +56,9 @@ def build(
         EngineError: there is no such recipe, its wheels or its base cannot be had, or a step of
             the build fails.
     """
-    recipe = load(framework.name)
     ref = named_image(engine, framework).ref
-    package = next(iter(framework.packages))
-    version = recipe.framework_version(package)
+    recipe = load(framework.name)
+    version = recipe.framework_version(framework.runner)
     under = _base(engine, bootstrap(note) if base == BOOTSTRAP else base, note)
     wheels = fetch((*recipe.installer, *recipe.requirements), engine.architecture, note)
     described = {
@@ -68,9 +67,8 @@ def build(
         labels.BASE_ID: under.id,
         **({labels.BASE_DIGEST: under.digest} if under.digest else {}),
     }
-    build_with = _classic if builder == "classic" else _buildkit
     with open_context(recipe, wheels) as context:
-        build_with(engine, context, ref, {"BASE_IMAGE": under.ref}, described, note, cached)
+        BUILDERS[builder](engine, context, ref, {"BASE_IMAGE": under.ref}, described, note, cached)
     built = inspect(engine, ref)
     if built is None:
         raise EngineError(f"The build of {ref} ended without an image.", "build")
@@ -194,6 +192,10 @@ def _buildkit(
         errors = [line for line in said if "ERROR" in line or "error:" in line.lower()]
         reason = (errors or said or [f"{client} ended without a word"])[-1]
         raise EngineError(f"While building {ref} with BuildKit: {reason.rstrip('.')}.", "build")
+
+
+BUILDERS: Final = {"classic": _classic, "buildkit": _buildkit}
+"""Each takes engine, context, name, build arguments, labels, what to tell, and whether to cache."""
 
 
 def buildkit_client() -> str:

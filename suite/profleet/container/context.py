@@ -2,49 +2,36 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO
 
+from profleet.container.archive import Entry, pack
 from profleet.container.recipe import DOCKERFILE, REQUIREMENTS, Recipe
 
-EPOCH: Final = 315532800
-"""1980-01-01, the time of every file in a context: no build shows when its context was made."""
+WHEELS = "wheels"
+
+
+def entries(recipe: Recipe, wheels: Iterable[Path]) -> Iterator[Entry]:
+    """Yield the files of the context: Dockerfile, lock, wheels and runner, each part sorted."""
+    yield Entry(DOCKERFILE, recipe.dockerfile)
+    yield Entry(REQUIREMENTS, recipe.requirements_text)
+    for wheel in sorted(wheels, key=lambda path: path.name):
+        yield Entry(f"{WHEELS}/{wheel.name}", wheel)
+    for path in sorted(recipe.runner):
+        yield Entry(path, recipe.runner[path])
 
 
 @contextmanager
 def open_context(recipe: Recipe, wheels: Iterable[Path]) -> Iterator[IO[bytes]]:
     """Yield the context of ``recipe`` as an uncompressed tar at its start.
 
-    It holds the Dockerfile, the lock, every wheel below ``wheels/`` and the runner's sources, in
-    that order, owned by root. Equal content gives equal bytes, so a builder finds its own layers
-    again. Wheels pass through a file on disk, not through memory.
+    Equal content gives equal bytes, whenever and wherever it is made, so a builder finds its own
+    layers again. Wheels pass through a file on disk, not through memory.
     """
     with tempfile.TemporaryFile(prefix="profleet-context-") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            _add(archive, DOCKERFILE, recipe.dockerfile)
-            _add(archive, REQUIREMENTS, recipe.requirements_text)
-            for wheel in sorted(wheels, key=lambda path: path.name):
-                with wheel.open("rb") as content:
-                    member = _member(f"wheels/{wheel.name}", wheel.stat().st_size)
-                    archive.addfile(member, content)
-            for path in sorted(recipe.runner):
-                _add(archive, path, recipe.runner[path])
+        file.writelines(pack(entries(recipe, wheels)))
         file.seek(0)
         yield file
-
-
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    archive.addfile(_member(name, len(content)), io.BytesIO(content))
-
-
-def _member(name: str, size: int) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.size = size
-    member.mtime = EPOCH
-    member.mode = 0o644
-    return member

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
-from profleet.container import labels, layout
+from profleet.container import labels, layout, owner, recipe
 from profleet.container.engine import Engine, explain
 from profleet.errors import EngineError
 from profleet.model.artifact import default_cache
@@ -99,7 +99,21 @@ def find(engine: Engine, framework: Framework, expected: str | None = None) -> I
             f"{labels.KIND}=runner. {_obtain(framework, named)}",
             "image",
         )
+    if named.digest is None and expected is None and framework.name in recipe.recipes():
+        _refuse_stale(record, framework.name)
     return record
+
+
+def _refuse_stale(record: ImageRecord, name: str) -> None:
+    """Nothing pins the image, so it must be what its recipe makes today."""
+    wanted = recipe.load(name).revision
+    made = record.labels.get(labels.PROFLEET_REVISION, "none")
+    if made != wanted:
+        raise EngineError(
+            f"The image {record.ref} was made from other sources (revision {made[:12]}) than this "
+            f"Profleet has ({wanted[:12]}). Build it again: profleet image build {name}.",
+            "image",
+        )
 
 
 def named_image(engine: Engine, framework: Framework) -> Image:
@@ -203,7 +217,7 @@ def _ask(engine: Engine, record: ImageRecord) -> bytes:
             [layout.PYTHON, "-I", "-c", _LIST],
             entrypoint=[],
             name=f"profleet-listing-{uuid.uuid4().hex[:12]}",
-            labels={labels.KIND: "listing"},
+            labels=owner.mine("listing", ""),
             remove=True,
             stdout=True,
             stderr=False,

@@ -67,17 +67,17 @@ class Recipe:
             }
         )
 
-    def framework_version(self, package: str) -> str:
-        """Return the locked version of ``package``.
+    def framework_version(self, runner: str) -> str:
+        """Return the locked version of the package a runner is named after, variants included.
 
         Raises:
-            EngineError: the lock does not hold it.
+            EngineError: the lock does not hold one: neither ``torch`` nor ``torch-…``, say.
         """
         for each in self.requirements:
-            if each.name == package.lower().replace("_", "-"):
+            if each.name == runner or each.name.startswith(f"{runner}-"):
                 return each.version
         raise EngineError(
-            f"containers/{self.name}/{REQUIREMENTS} does not hold {package}. Add it to "
+            f"containers/{self.name}/{REQUIREMENTS} does not hold {runner}. Add it to "
             "requirements.in and lock again with containers/lock.",
             "build",
         )

@@ -308,7 +308,7 @@ class Framework(Strict):
     runner: Slug = Field(description="module of profleet_runner.frameworks that executes it")
     accelerator: Literal["cpu", "cuda"] = Field(description="where the graph executes")
     packages: dict[str, VersionRange] = Field(
-        min_length=1, description="distribution -> range; the first one is the framework itself"
+        min_length=1, description="distribution -> range, that of the framework itself among them"
     )
     options: dict[str, Scalar] = Field(
         default_factory=dict, description="passed to the runner, which refuses unknown ones"

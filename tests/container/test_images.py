@@ -1,0 +1,122 @@
+"""Finding the image of a framework, and every reason why it is not the one to execute in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import containers
+from profleet.container import images, labels
+from profleet.container.engine import Engine
+from profleet.container.images import ImageRecord, find, inspect
+from profleet.container.recipe import load
+from profleet.errors import EngineError
+
+OTHER = f"sha256:{'0' * 64}"
+
+
+def test_the_image_of_a_framework_is_found(docker_engine: Engine, runner_image: ImageRecord):
+    found = find(docker_engine, containers.framework())
+    assert found == runner_image
+    assert found.id.startswith("sha256:")
+    assert found.architecture == docker_engine.architecture
+    assert found.pin == (found.digest or found.id)
+    described = found.describe()
+    assert described["id"] == found.id
+    assert described["labels"][labels.FRAMEWORK] == "onnxruntime"
+    assert json.loads(json.dumps(described)) == described
+
+
+def test_the_image_that_a_lock_pins_is_found(docker_engine: Engine, runner_image: ImageRecord):
+    assert find(docker_engine, containers.framework(), runner_image.id) == runner_image
+
+
+def refusal(engine: Engine, ref: str, expected: str | None = None) -> str:
+    with pytest.raises(EngineError) as error:
+        find(engine, containers.framework(ref=ref), expected)
+    assert error.value.kind == "image"
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_missing_image_says_how_to_build_it(docker_engine: Engine):
+    said = refusal(docker_engine, "localhost/profleet/none:0")
+    assert "has no image localhost/profleet/none:0" in said
+    assert "profleet image build onnxruntime" in said
+
+
+def test_an_image_of_another_architecture_is_refused(docker_engine: Engine):
+    foreign = {"amd64": "arm64", "arm64": "amd64"}[docker_engine.architecture]
+    with containers.temporary_ref(docker_engine) as ref:
+        containers.load_image(docker_engine, ref, containers.runner_labels(), foreign)
+        said = refusal(docker_engine, ref)
+    assert f"is for {foreign}, this engine's machine is {docker_engine.architecture}" in said
+
+
+def test_another_image_than_the_locked_one_is_refused(
+    docker_engine: Engine, runner_image: ImageRecord
+):
+    said = refusal(docker_engine, runner_image.ref, OTHER)
+    assert runner_image.id in said
+    assert f"the lock pins {OTHER}" in said
+
+
+def test_another_image_than_the_published_one_is_refused(
+    docker_engine: Engine, runner_image: ImageRecord
+):
+    framework = containers.framework()
+    image = framework.images["amd64"].model_copy(update={"digest": OTHER})
+    pinned = framework.model_copy(update={"images": {docker_engine.architecture: image}})
+    with pytest.raises(EngineError, match=f"the framework's manifest pins {OTHER}"):
+        find(docker_engine, pinned)
+
+
+def test_an_image_of_somebody_else_is_refused(docker_engine: Engine):
+    with containers.temporary_ref(docker_engine) as ref:
+        containers.load_image(docker_engine, ref, {})
+        assert "is not one of a Profleet runner" in refusal(docker_engine, ref)
+
+
+def test_an_image_of_other_sources_is_refused_unless_it_is_pinned(docker_engine: Engine):
+    with containers.temporary_ref(docker_engine) as ref:
+        old = containers.load_image(docker_engine, ref, containers.runner_labels())
+        said = refusal(docker_engine, ref)
+        pinned = find(docker_engine, containers.framework(ref=ref), old.id)
+    assert "made from other sources" in said
+    assert load("onnxruntime").revision[:12] in said
+    assert pinned.id == old.id
+
+
+def test_a_framework_without_an_image_for_this_machine_is_refused(docker_engine: Engine):
+    framework = containers.framework("torch-compile")
+    with pytest.raises(EngineError, match=r"names no image for .*executor=process"):
+        find(docker_engine, framework)
+
+
+def test_an_image_that_is_not_there_is_none(docker_engine: Engine):
+    assert inspect(docker_engine, "localhost/profleet/none:0") is None
+
+
+def test_the_packages_inside_are_the_locked_ones(
+    docker_engine: Engine, runner_image: ImageRecord, monkeypatch: pytest.MonkeyPatch, tmp_path
+):
+    monkeypatch.setenv("PROFLEET_CACHE", str(tmp_path))
+    wanted = {each.name: each.version for each in load("onnxruntime").requirements}
+    assert images.packages(docker_engine, runner_image) == wanted
+    monkeypatch.setattr(images, "_ask", lambda *_: pytest.fail("asked twice"))
+    assert images.packages(docker_engine, runner_image) == wanted
+
+
+def test_asking_leaves_no_container(docker_engine: Engine, runner_image: ImageRecord):
+    images.packages(docker_engine, runner_image, cached=False)
+    filters = labels.of_kind("listing") | {"ancestor": runner_image.id}
+    left = docker_engine.client.api.containers(all=True, filters=filters)
+    assert [each for each in left if each["State"] != "running"] == []
+
+
+def test_an_image_that_cannot_tell_its_packages_is_refused(docker_engine: Engine):
+    with containers.temporary_ref(docker_engine) as ref:
+        mute = containers.load_image(docker_engine, ref, {})
+        with pytest.raises(EngineError, match="listing the packages"):
+            images.packages(docker_engine, mute, cached=False)
