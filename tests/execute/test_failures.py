@@ -86,6 +86,21 @@ def test_nohup_is_respected(shop, wait_for):
     assert result["status"] == "finished"
 
 
+def test_nobody_reads_the_progress(shop):
+    """As with `2>&1 | head`: what is measured then is written all the same."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        shop.command("model=tiny"), stdout=subprocess.PIPE, stderr=writer, text=True,
+        env=shop.environment, timeout=180, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == 0
+    assert "p50" in done.stdout
+    (result,) = shop.results()
+    assert result["status"] == "finished"
+
+
 def test_timeout(shop):
     done = shop.run("model=tiny", "measure.timeout_seconds=4", options=ENDLESS)
     assert done.returncode == 1

@@ -86,5 +86,9 @@ def show(root: Path, results: list[tuple[Path, Result]]) -> None:
 
 
 def say(text: str) -> None:
-    """Print for people: results go to standard output, everything else to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """Print for people: results go to standard output, everything else to standard error.
+
+    Where nobody reads any more, the work goes on.
+    """
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)

@@ -7,8 +7,8 @@ phase, and followed by requests that are not recorded.
 
 from __future__ import annotations
 
-import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from profleet.execute.foreign import text
+from profleet.execute.invocation import say
 
 PHASES = {
     "artifact": "preparing the artifact",
@@ -79,9 +80,10 @@ class Progress:
             line = Text.assemble(
                 (self._title, "bold cyan"), "  ", " · ".join(parts), "  ", (clock, "dim")
             )
-            self._live.update(line, refresh=True)
+            with suppress(OSError):  # a terminal that went away is no reason to stop measuring
+                self._live.update(line, refresh=True)
             return
         line_key = f"{where or phase}"
         if line_key != self._last_line:
             self._last_line = line_key
-            print(f"{self._title}: {where or phase} ({clock})", file=sys.stderr, flush=True)
+            say(f"{self._title}: {where or phase} ({clock})")
