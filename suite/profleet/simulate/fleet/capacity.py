@@ -23,11 +23,13 @@ def capacity_rps(groups: Sequence[Group], weights: Mapping[str, float]) -> float
         weights: of the models; each is served by some group.
 
     Raises:
-        ConfigError: no weight is above 0.
+        ConfigError: no weight is above 0, or one is below or not finite.
     """
     total = sum(weights.values())
-    if not total > 0:
-        raise ConfigError("workload.models: give at least one model a weight above 0.")
+    if not (0 < total < np.inf and min(weights.values()) >= 0):
+        raise ConfigError(
+            "workload.models: weights are finite numbers from 0 on, and at least one is above 0."
+        )
     shares = {model: weight / total for model, weight in weights.items() if weight > 0}
     cells = [(group, model) for group in groups for model in group.services if model in shares]
     rows, bounds = _limits(groups, cells)
