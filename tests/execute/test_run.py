@@ -91,7 +91,19 @@ def test_resume_skips_what_is_finished(shop):
         ("model=tinny", "Did you mean 'tiny'"),
         ("model=tiny@2", "1.0.0"),
         ("model='tiny@>=x'", "range"),
-        ("model=tiny@>=x", "quote"),
+        ("model=tiny@>=x", "range"),
+        ("model=tiny@>=2,<3", "Versions: 1.0.0"),
+        ("model=tiny,other", "add -m"),
+        ("batch_sizes=1,2", "batch_sizes=[1,2]"),
+        ("batch_sizes=4", "a list such as [1,2]"),
+        ("store=", "store is empty"),
+        ("store=null", "store is empty"),
+        ("store='~/results'", "in full"),
+        ("store=${nope}", "'nope' not found"),
+        ("framework=${oc.env:NO_SUCH}", "'NO_SUCH' not found"),
+        ("hydra.run.dir=${nope}", "'nope' not found"),
+        ("nonsense", "KEY=VALUE"),
+        ("measure.intra_op_threads=100000", "1024"),
         ("model=null", "model"),
         ("suite=classics", "one model=... or one suite"),
         ("framework=onnxruntim", "Did you mean 'onnxruntime'"),
@@ -107,8 +119,23 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(shop, override, said):
     done = shop.run("model=tiny", override)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
     assert shop.results() == []
+
+
+def test_ranges_of_versions_need_no_quotes(shop):
+    done = shop.run(
+        "-m", "model=tiny@>=1,<2,tiny@1,tiny@>=2", "measure.max_samples=40", "batch_sizes=[1]"
+    )
+    assert done.returncode == 1
+    assert [result["status"] for result in shop.results()] == ["finished", "finished", "failed"]
+
+
+def test_a_job_that_cannot_be_resolved_leaves_the_sweep_alone(shop):
+    done = shop.run("-m", "model=tiny", "framework=onnxruntime,'${oc.env:NO_SUCH}'")
+    assert done.returncode == 1
+    assert [result["status"] for result in shop.results()] == ["finished", "failed"]
+    assert "Traceback" not in done.stderr
 
 
 def test_hydra_features_work(shop):

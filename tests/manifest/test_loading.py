@@ -293,3 +293,10 @@ def test_any_value_anywhere_gives_a_document_or_a_sentence(kind, data, value):
         here = here[path[-1]]
     text = yaml.safe_dump(changed(document, tuple(path), value))
     assert all(line.startswith("a.yaml: ") for line in lines_about(text.encode()))
+
+
+def test_a_link_to_nowhere_is_called_that(tmp_path):
+    link = tmp_path / "model.yaml"
+    link.symlink_to("gone.yaml")
+    with pytest.raises(ManifestError, match=r"model\.yaml is a link to gone\.yaml, which is not"):
+        load_document(link)

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from profleet.errors import ConfigError, EngineError, ProfleetError, StoreError
@@ -29,12 +29,13 @@ from profleet.execute.mistakes import (
     PARALLEL_LAUNCHERS,
     options_first,
     override_key,
+    quote_ranges,
     refuse_combinations,
     sentence,
 )
 from profleet.execute.plan import Job, plan
 from profleet.execute.progress import Progress
-from profleet.execute.settings import TrackingSettings, parse, tracking_of
+from profleet.execute.settings import TrackingSettings, parse, store_of, tracking_of, unresolved
 from profleet.paths import data_dir
 from profleet.profile.schema import StackRef
 from profleet.profile.store import load_profile, load_samples, set_tracking
@@ -43,16 +44,20 @@ INVOCATION = Invocation()
 """Hydra builds the callback and calls the task by itself; this is where the three meet."""
 
 
+class _Refused(BaseException):
+    """A mistake found in a callback, where Hydra turns every ``Exception`` into a warning."""
+
+
 class Watch(Callback):  # type: ignore[misc]  # hydra is not typed
     """Hydra callback: notes where the results go, before the first job starts."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Note the folder of a single run."""
-        _note(config, Path(config.hydra.run.dir))
+        _note(config, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Note the folder of a sweep; warn when its jobs would disturb each other."""
-        _note(config, Path(config.hydra.sweep.dir))
+        _note(config, "hydra.sweep.dir")
         launcher = str(config.hydra.runtime.choices.get("hydra/launcher", "basic"))
         if any(name in launcher for name in PARALLEL_LAUNCHERS):
             say(
@@ -66,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the application with the arguments after ``profleet run``; return the exit code."""
     refuse_combinations(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of Hydra's own printing
-    sys.argv = [sys.argv[0], *options_first(arguments)]
+    sys.argv = [sys.argv[0], *options_first(quote_ranges(arguments))]
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
             signal.signal(number, _terminate)
@@ -79,6 +84,8 @@ def main(arguments: Sequence[str]) -> int:
             raise INVOCATION.mistake
     except KeyboardInterrupt:
         INVOCATION.interrupted = True
+    except _Refused as refused:
+        raise refused.args[0] from None
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(sentence(error)) from None
     except OSError as error:
@@ -103,7 +110,9 @@ def _task(config: DictConfig) -> None:
         if multirun:
             sweep = Path(hydra_config.sweep.dir)
             sweep_id = _sweep_id(sweep, Path(config.store).expanduser().absolute())
-            _record(folder, StackRef(**_asked(config)), config.get("suite"), sweep_id, error)
+            asked = _asked(config)
+            suite = asked.pop("suite")
+            _record(folder, StackRef(**asked), suite, sweep_id, error)
             if (folder / "result.json").exists():
                 with suppress(ConfigError):  # it may be what is wrong
                     _track(folder, tracking_of(config))
@@ -190,12 +199,22 @@ def _record(
         finish(folder, ticket, Failure(kind, str(error), None))
 
 
-def _asked(config: DictConfig) -> dict[str, str]:
-    return {key: str(config.get(key)) for key in ("model", "framework", "hardware")}
+def _asked(config: DictConfig) -> dict[str, Any]:
+    """Return the references as they were written: they may be what cannot be resolved."""
+    written = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(written, dict)
+    stack = {key: str(written[key]) for key in ("model", "framework", "hardware")}
+    return {**stack, "suite": written["suite"]}
 
 
-def _note(config: DictConfig, root: Path) -> None:
-    INVOCATION.root = root.absolute()
+def _note(config: DictConfig, key: str) -> None:
+    try:
+        store_of(config)
+        INVOCATION.root = Path(OmegaConf.select(config, key)).absolute()
+    except ConfigError as error:
+        raise _Refused(error) from None
+    except OmegaConfBaseException as error:
+        raise _Refused(unresolved(error)) from None
     INVOCATION.allow_unsupported = bool(config.get("allow_unsupported"))
     with suppress(ConfigError):  # the job says it
         INVOCATION.tracking = tracking_of(config)

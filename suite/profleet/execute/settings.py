@@ -17,6 +17,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Percent = Annotated[float, Field(gt=0, lt=1)]
 BatchSize = Annotated[int, Field(gt=0, le=65536)]
 
+MAX_THREADS = 1024  # a slip of the keyboard beyond it keeps a machine busy with starting threads
+
 
 class Settings(BaseModel):
     """Base of every part of the configuration: immutable, no unknown keys."""
@@ -37,8 +39,8 @@ class MeasureSettings(Settings):
     idle_gaps_ms: tuple[Positive, ...]
     idle_samples: int = Field(ge=1)
     copy_samples: int = Field(ge=1)
-    intra_op_threads: Annotated[int, Field(ge=1)] | None
-    inter_op_threads: int = Field(ge=1)
+    intra_op_threads: Annotated[int, Field(ge=1, le=MAX_THREADS)] | None
+    inter_op_threads: int = Field(ge=1, le=MAX_THREADS)
     cpus: tuple[Annotated[int, Field(ge=0)], ...] | None
     seed: int = Field(ge=0)
     timeout_seconds: Positive
@@ -212,17 +214,34 @@ def tracking_of(config: DictConfig) -> TrackingSettings:
     return check(TrackingSettings, _plain(config)["tracking"])
 
 
+def store_of(config: DictConfig) -> Path:
+    """Resolve and check only where results go; raises as :func:`parse` does."""
+    try:
+        store = str("" if config.store is None else config.store)
+    except OmegaConfBaseException as error:
+        raise unresolved(error) from None
+    if not store.strip():
+        raise ConfigError("store is empty: name a folder, store=DIR or PROFLEET_STORE=DIR.")
+    if store.startswith("~"):
+        raise ConfigError(f"store={store}: nothing put your home folder for ~. Write it in full.")
+    return Path(store).absolute()
+
+
+def unresolved(error: OmegaConfBaseException) -> ConfigError:
+    """Say in one sentence which interpolation or value cannot be resolved."""
+    return ConfigError(f"The configuration cannot be resolved: {str(error).splitlines()[0]}.")
+
+
 def _plain(config: DictConfig) -> dict[str, Any]:
     """Resolve everything but Hydra's own part, with the store as an absolute path."""
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    if missing := sorted(OmegaConf.missing_keys(own)):
-        raise ConfigError(f"{missing[0]} has no default: say {missing[0]}=VALUE.")
     try:
-        OmegaConf.update(own, "store", str(Path(own.store).expanduser().absolute()))
+        if missing := sorted(OmegaConf.missing_keys(own)):
+            raise ConfigError(f"{missing[0]} has no default: say {missing[0]}=VALUE.")
+        OmegaConf.update(own, "store", str(store_of(own)))
         plain = OmegaConf.to_container(own, resolve=True)
     except OmegaConfBaseException as error:
-        message = str(error).splitlines()[0]
-        raise ConfigError(f"The configuration cannot be resolved: {message}.") from None
+        raise unresolved(error) from None
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
@@ -239,7 +258,10 @@ def check(model: type[S], plain: Any) -> S:
 
 
 def _sentence(model: type[BaseModel], error: ValidationError, plain: Any) -> str:
-    problems = error.errors(include_url=False)
+    found = error.errors(include_url=False)
+    # A list with a bad item is also called too short: one mistake, said once.
+    within = {location[:-1] for location in (problem["loc"] for problem in found)}
+    problems = [one for one in found if one["type"] != "too_short" or one["loc"] not in within]
     first = problems[0]
     location = ".".join(_path(first["loc"], plain, whole=first["type"] == "missing"))
     message = first["msg"].removeprefix("Value error, ")
@@ -247,10 +269,15 @@ def _sentence(model: type[BaseModel], error: ValidationError, plain: Any) -> str
         message = "unknown key."
         if len(first["loc"]) == 1:
             message += " " + did_you_mean(str(first["loc"][0]), model.model_fields)
+    elif first["type"] == "tuple_type":
+        message = f"must be a list such as [1,2] (got {first['input']!r})."
+    elif first["type"] == "too_short":
+        message = "must hold at least one value."
     elif location:
         given = "" if isinstance(first["input"], Mapping) else f" (got {first['input']!r})"
         message = f"{message[0].lower()}{message[1:]}{given}."
-    more = f" ({len(problems) - 1} more problems follow.)" if len(problems) > 1 else ""
+    count = len(problems) - 1
+    more = f" ({count} more {'problem' if count == 1 else 'problems'}.)" if count else ""
     where = f"{location}: " if location else ""
     return f"Configuration: {where}{message}{more}"
 

@@ -47,7 +47,7 @@ def snapshot(python: str | None = None) -> dict[str, dict[str, Any]]:
         detail = getattr(error, "stderr", b"") or str(error).encode()
         last = detail.decode(errors="replace").strip().splitlines()[-1:]
         raise ProfleetError(
-            f"This machine cannot be inspected with '{interpreter}': {' '.join(last)}. "
+            f"This machine cannot be inspected with '{interpreter}': {' '.join(last).rstrip('.')}. "
             "Check executor.python; it needs numpy and the framework."
         ) from None
     assert isinstance(fields, dict)

@@ -72,6 +72,9 @@ def read_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
+        if path.is_symlink():
+            target = path.readlink()
+            raise ManifestError(f"{path} is a link to {target}, which is not there.") from None
         near = (entry.name for entry in path.parent.glob("*.y*ml")) if path.parent.is_dir() else ()
         hint = did_you_mean(path.name, near, f"Manifests in {path.parent}")
         raise ManifestError(f"There is no file {path}. {hint}") from None
