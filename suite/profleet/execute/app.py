@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from profleet.application import launch
 from profleet.errors import ConfigError, EngineError, ProfleetError, StoreError
 from profleet.execute import index
 from profleet.execute.collect import Ticket, finish, now
 from profleet.execute.executor import Failure
 from profleet.execute.invocation import Invocation, say
 from profleet.execute.job import execute_job, reuse
-from profleet.execute.mistakes import (
-    PARALLEL_LAUNCHERS,
-    options_first,
-    override_key,
-    quote_ranges,
-    refuse_combinations,
-    sentence,
-)
+from profleet.execute.mistakes import PARALLEL_LAUNCHERS, override_key, quote_ranges
 from profleet.execute.plan import Job, plan
 from profleet.execute.progress import Progress
-from profleet.execute.settings import TrackingSettings, parse, store_of, tracking_of, unresolved
-from profleet.paths import data_dir
+from profleet.execute.settings import (
+    RunSettings,
+    TrackingSettings,
+    parse,
+    store_of,
+    tracking_of,
+    unresolved,
+)
 from profleet.profile.schema import StackRef
 from profleet.profile.store import load_profile, load_samples, set_tracking
 
@@ -69,31 +64,14 @@ class Watch(Callback):  # type: ignore[misc]  # hydra is not typed
 
 def main(arguments: Sequence[str]) -> int:
     """Run the application with the arguments after ``profleet run``; return the exit code."""
-    refuse_combinations(arguments)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of Hydra's own printing
-    sys.argv = [sys.argv[0], *options_first(quote_ranges(arguments))]
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
-            signal.signal(number, _terminate)
-    application = hydra.main(
-        config_path=str(data_dir("conf")), config_name="run", version_base="1.3"
-    )(_task)
     try:
-        application()
+        launch(_task, "run", quote_ranges(arguments), RunSettings)
         if INVOCATION.mistake is not None:
             raise INVOCATION.mistake
     except KeyboardInterrupt:
         INVOCATION.interrupted = True
     except _Refused as refused:
         raise refused.args[0] from None
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(sentence(error)) from None
-    except OSError as error:
-        if error.filename is None:
-            raise
-        raise StoreError(
-            f"{error.filename}: {error.strerror}. Choose a folder you can write: store=DIR."
-        ) from None
     finally:
         code = INVOCATION.close()
     return code
@@ -237,7 +215,3 @@ def _sweep_id(root: Path, store: Path) -> str:
 
 def _slug(job: Job) -> str:
     return f"{job.stack.model.document.name}-{job.stack.framework.document.name}"
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
