@@ -1,0 +1,215 @@
+"""How a request enters: it arrives, is sent to a replica or waits centrally, and joins a queue."""
+
+from __future__ import annotations
+
+from profleet.simulate.engine.calendar import schedule
+from profleet.simulate.engine.features import (
+    CENTRAL,
+    DEADLINES,
+    DELAYED,
+    FIFO,
+    HOLDING,
+    LIMITED,
+    MODELS,
+    ORDER,
+    OUTAGES,
+    RETRIES,
+    SAMPLING,
+    TABLE,
+    USES_BITS,
+    WIRES,
+    WORKS,
+)
+from profleet.simulate.engine.layout import (
+    ARRIVED,
+    BITS,
+    CLIENT,
+    CURSOR,
+    DEADLINE,
+    DELIVERY,
+    DRAW,
+    FAILED,
+    FOREVER,
+    FREE,
+    IN_SYSTEM,
+    LENGTH,
+    MODEL,
+    NEXT,
+    NONSENSE_ROUTE,
+    NUMBER,
+    ON_FAILURE,
+    ON_FULL,
+    PRIORITY,
+    QUEUE_FULL,
+    QUEUE_LIMIT,
+    READY,
+    REPLICA,
+    RETRY_LATER,
+    SERIAL,
+    SIZE,
+    STATUS,
+    TOO_LATE,
+    TRIES,
+    UP,
+    WAITING,
+    WARMUP_LEFT,
+    WARMUP_NS,
+    WINDOW,
+    WIRE_NS,
+    WORK,
+)
+from profleet.simulate.engine.queues import join
+from profleet.simulate.engine.ranking import expect, forget, offer
+from profleet.simulate.engine.replicas import consider
+from profleet.simulate.engine.requests import drop, integrate, later
+from profleet.simulate.engine.routers import REFUSED, route
+from profleet.simulate.engine.state import Chunk, State, Tables
+
+
+def new_slot(s: State, c: Chunk) -> int:
+    """Take the next arrival of the chunk into a free slot of the pool."""
+    small = s.small
+    request = s.request
+    scalar = s.scalar
+    i = scalar[CURSOR]
+    scalar[CURSOR] = i + 1
+    slot = scalar[FREE]
+    scalar[FREE] = small[slot, NEXT]
+    s.real[slot, DRAW] = c.draw[i]
+    if MODELS:
+        small[slot, MODEL] = c.model[i]
+    if WORKS:
+        s.real[slot, WORK] = c.work[i]
+    if DEADLINES:
+        request[slot, DEADLINE] = c.deadline_ns[i]
+    if ORDER != FIFO or USES_BITS or TABLE:
+        small[slot, PRIORITY] = c.priority[i]
+        small[slot, CLIENT] = c.client[i]
+    if USES_BITS:
+        request[slot, BITS] = c.bits[i]
+    if RETRIES:
+        small[slot, TRIES] = 0
+    if TABLE:
+        request[slot, SERIAL] = scalar[NUMBER]
+    scalar[NUMBER] += 1
+    return slot
+
+
+def arrive(s: State, f: Tables, slot: int, now: int) -> None:
+    """A request enters the system."""
+    scalar = s.scalar
+    request = s.request
+    model = s.small[slot, MODEL] if MODELS else 0
+    integrate(s, now)
+    scalar[IN_SYSTEM] += 1
+    request[slot, ARRIVED] = now
+    if DEADLINES and request[slot, DEADLINE] < FOREVER - now:
+        request[slot, DEADLINE] += now
+    if WIRES:
+        request[slot, WIRE_NS] = 0
+    if scalar[WINDOW] == FOREVER:
+        warm_up(s, now)
+    if now >= scalar[WINDOW]:
+        s.injected[model] += 1
+    dispatch(s, f, slot, model, now)
+
+
+def warm_up(s: State, now: int) -> None:
+    """Count an arrival towards the end of the warm-up; the first one after it opens the window."""
+    if s.scalar[WARMUP_LEFT] > 0:
+        s.scalar[WARMUP_LEFT] -= 1
+    elif now >= s.scalar[WARMUP_NS]:
+        s.scalar[WINDOW] = now
+
+
+def dispatch(s: State, f: Tables, slot: int, model: int, now: int) -> None:
+    """Let the router choose, and send the request there."""
+    models = f.serves.shape[1]
+    if CENTRAL:
+        wait_centrally(s, f, slot, model, now)
+        return
+    r = route(s, f, slot, model)
+    if r < 0:
+        cell = f.serving[model, 0] * models + model
+        if s.scalar[STATUS] == NONSENSE_ROUTE:
+            return
+        if r == REFUSED:
+            drop(s, f, slot, cell, TOO_LATE, now)
+        else:
+            later(s, f, slot, cell, FAILED, RETRY_LATER, now)
+        return
+    g = f.group_of[r]
+    cell = g * models + model
+    expect(s, f, r, g, cell, slot)
+    if s.request[slot, ARRIVED] >= s.scalar[WINDOW]:
+        offer(s, f, g, cell, slot)
+    if WIRES:
+        on_link = max(now + f.host_ns[g], s.link_free[g, 0]) + f.send_ns[cell]
+        s.link_free[g, 0] = on_link
+        s.small[slot, REPLICA] = r
+        s.request[slot, READY] = now
+        schedule(s, on_link + f.latency_ns[g], DELIVERY, slot)
+    else:
+        deliver(s, f, slot, r, model, now)
+
+
+def deliver(s: State, f: Tables, slot: int, r: int, model: int, now: int) -> None:
+    """A request reaches the replica it was sent to."""
+    replicas = s.replicas
+    models = f.serves.shape[1]
+    g = f.group_of[r]
+    cell = g * models + model
+    q = r * models + model if MODELS else r
+    if WIRES:
+        s.request[slot, WIRE_NS] += now - s.request[slot, READY]
+    if OUTAGES and replicas[r, UP] == 0:
+        forget(s, f, r, g, cell, slot)
+        later(s, f, slot, cell, FAILED, f.parameter[ON_FAILURE], now)
+        return
+    if (
+        LIMITED
+        and s.queues[q, LENGTH] >= f.parameter[QUEUE_LIMIT]
+        and (replicas[r, SIZE] > 0 or s.queues[q, LENGTH] >= f.limit[cell])
+    ):
+        forget(s, f, r, g, cell, slot)
+        later(s, f, slot, cell, QUEUE_FULL, f.parameter[ON_FULL], now)
+        return
+    if DELAYED or HOLDING or MODELS or TABLE:
+        s.request[slot, READY] = now
+    join(s, f, q, slot, cell)
+    replicas[r, WAITING] += 1
+    if SAMPLING:
+        s.levels[g, 0] += 1
+    if replicas[r, SIZE] == 0:
+        consider(s, f, r, g, now)
+
+
+def wait_centrally(s: State, f: Tables, slot: int, model: int, now: int) -> None:
+    """A request joins the queue of its model at the front end; an idle replica may take it."""
+    models = f.serves.shape[1]
+    near = f.serving[model, 0]
+    cell = near * models + model
+    idle = idle_replica(s, f, model)
+    if (
+        LIMITED
+        and s.queues[model, LENGTH] >= f.parameter[QUEUE_LIMIT]
+        and (idle < 0 or s.queues[model, LENGTH] >= f.limit[cell])
+    ):
+        later(s, f, slot, cell, QUEUE_FULL, f.parameter[ON_FULL], now)
+        return
+    if DELAYED or HOLDING or MODELS or TABLE:
+        s.request[slot, READY] = now
+    join(s, f, model, slot, cell)
+    if SAMPLING:
+        s.levels[near, 0] += 1
+    if idle >= 0:
+        consider(s, f, idle, f.group_of[idle], now)
+
+
+def idle_replica(s: State, f: Tables, model: int) -> int:
+    """The replica that became idle last, in the first group that serves the model and has one."""
+    for i in range(f.serving_count[model]):
+        g = f.serving[model, i]
+        if s.idle_count[g] > 0:
+            return s.idle[f.first[g] + s.idle_count[g] - 1]
+    return -1

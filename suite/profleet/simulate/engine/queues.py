@@ -1,0 +1,115 @@
+"""Queues of requests: first in, first out as linked lists; by a key as skew heaps.
+
+Both live in columns of the request pool, so a queue itself is three numbers and ten thousand of
+them cost nothing. A skew heap (Sleator and Tarjan, 1986) melds in O(log n) amortized.
+"""
+
+from __future__ import annotations
+
+from profleet.simulate.engine.features import EDF, FIFO, ORDER, PRIORITY_ORDER, WORKS
+from profleet.simulate.engine.layout import (
+    DEADLINE,
+    HEAD,
+    KEY,
+    LEFT,
+    LENGTH,
+    NEXT,
+    NONE,
+    PRIORITY,
+    RANK,
+    RIGHT,
+    SEQUENCE,
+    TAIL,
+    WORK,
+)
+from profleet.simulate.engine.state import State, Tables
+
+
+def join(s: State, f: Tables, q: int, slot: int, cell: int) -> None:
+    """Put a request into queue ``q``."""
+    queues = s.queues
+    small = s.small
+    queues[q, LENGTH] += 1
+    if ORDER == FIFO:
+        small[slot, NEXT] = NONE
+        if queues[q, LENGTH] == 1:
+            queues[q, HEAD] = slot
+        else:
+            small[queues[q, TAIL], NEXT] = slot
+        queues[q, TAIL] = slot
+    else:
+        s.request[slot, KEY] = sort_key(s, f, slot, cell)
+        s.request[slot, RANK] = s.scalar[SEQUENCE]
+        s.scalar[SEQUENCE] += 1
+        small[slot, LEFT] = NONE
+        small[slot, RIGHT] = NONE
+        if queues[q, LENGTH] == 1:
+            queues[q, HEAD] = slot
+        else:
+            queues[q, HEAD] = meld(s, queues[q, HEAD], slot)
+
+
+def sort_key(s: State, f: Tables, slot: int, cell: int) -> int:
+    """What keyed queues sort by."""
+    if ORDER == PRIORITY_ORDER:
+        return s.small[slot, PRIORITY]
+    if ORDER == EDF:
+        return s.request[slot, DEADLINE]
+    if WORKS:
+        return int(f.expected_ns[cell, 1] * s.real[slot, WORK])
+    return f.expected_ns[cell, 1]
+
+
+def take(s: State, q: int, count: int) -> int:
+    """Remove the first ``count`` requests; returns the first, the others follow by NEXT."""
+    queues = s.queues
+    small = s.small
+    first = queues[q, HEAD]
+    queues[q, LENGTH] -= count
+    if ORDER == FIFO:
+        last = first
+        for _ in range(count - 1):
+            last = small[last, NEXT]
+        queues[q, HEAD] = small[last, NEXT]
+        small[last, NEXT] = NONE
+        return first
+    last = first
+    top = meld(s, small[first, LEFT], small[first, RIGHT])
+    for _ in range(count - 1):
+        small[last, NEXT] = top
+        last = top
+        top = meld(s, small[top, LEFT], small[top, RIGHT])
+    small[last, NEXT] = NONE
+    queues[q, HEAD] = top
+    return first
+
+
+def meld(s: State, a: int, b: int) -> int:
+    """Join two skew heaps and return the root of what comes out."""
+    small = s.small
+    if a < 0:
+        return b
+    if b < 0:
+        return a
+    if before(s, b, a):
+        a, b = b, a
+    root = a
+    node = a
+    while True:
+        a = small[node, RIGHT]
+        small[node, RIGHT] = small[node, LEFT]
+        if a < 0:
+            small[node, LEFT] = b
+            return root
+        if before(s, b, a):
+            a, b = b, a
+        small[node, LEFT] = a
+        node = a
+
+
+def before(s: State, a: int, b: int) -> bool:
+    """Whether request ``a`` goes before ``b`` in a keyed queue."""
+    request = s.request
+    if request[a, KEY] != request[b, KEY]:
+        return request[a, KEY] < request[b, KEY]
+    return request[a, RANK] < request[b, RANK]

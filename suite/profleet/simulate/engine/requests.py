@@ -1,0 +1,175 @@
+"""How a request leaves: answered, dropped, or turned away to try again."""
+
+from __future__ import annotations
+
+from profleet.simulate.engine.calendar import schedule
+from profleet.simulate.engine.features import CLOSED, DEADLINES, HOLDING, RETRIES, TABLE, WIRES
+from profleet.simulate.engine.histogram import bucket_of
+from profleet.simulate.engine.layout import (
+    AREA,
+    AREA_AT,
+    ARRIVED,
+    BACKOFF_NS,
+    CLIENT,
+    COMPLETED,
+    DEADLINE,
+    DROP,
+    FOREVER,
+    FORMING,
+    FREE,
+    IN_SYSTEM,
+    LATENCY,
+    LONGEST_NS,
+    MAX_RETRIES,
+    MET,
+    NEXT,
+    NONE,
+    OVERFLOW,
+    QUEUE,
+    READY,
+    REQUEUE,
+    RETRIED,
+    RETRY,
+    SERIAL,
+    SERVICE,
+    SIGNS,
+    SOJOURN,
+    STATUS,
+    TABLE_ROWS,
+    TO_ISSUE,
+    TRIED,
+    TRIES,
+    WINDOW,
+    WIRE,
+    WIRE_NS,
+)
+from profleet.simulate.engine.state import State, Tables
+
+
+def integrate(s: State, now: int) -> None:
+    """Carry the integral of the number of requests in the system up to now."""
+    scalar = s.scalar
+    passed = now - scalar[AREA_AT]
+    if passed > LONGEST_NS >> 15 and float(passed) * scalar[IN_SYSTEM] > FOREVER:
+        scalar[STATUS] = OVERFLOW
+    scalar[AREA_AT] = now
+    scalar[AREA] += scalar[IN_SYSTEM] * passed
+    scalar[SIGNS] |= passed
+
+
+def leave(
+    s: State,
+    f: Tables,
+    slot: int,
+    r: int,
+    cell: int,
+    now: int,
+    start: int,
+    end: int,
+    forming: int,
+    size: int,
+) -> None:
+    """The answer to a request is back: count it, free its slot."""
+    scalar = s.scalar
+    request = s.request
+    arrived = request[slot, ARRIVED]
+    latency = now - arrived
+    service = end - start
+    wire = request[slot, WIRE_NS] + now - end if WIRES else 0
+    waited = latency - service - forming - wire
+    scalar[IN_SYSTEM] -= 1
+    scalar[SOJOURN] += latency
+    scalar[SIGNS] |= waited | service | forming | wire
+    if arrived >= scalar[WINDOW]:
+        s.counted[cell, COMPLETED] += 1
+        if DEADLINES and now <= request[slot, DEADLINE]:
+            s.counted[cell, MET] += 1
+        count(s, cell, LATENCY, latency)
+        count(s, cell, QUEUE, waited)
+        count(s, cell, SERVICE, service)
+        if HOLDING:
+            count(s, cell, FORMING, forming)
+        if WIRES:
+            count(s, cell, WIRE, wire)
+    if TABLE:
+        note(s, f, slot, r, cell, now, start, end, size, NONE)
+    free(s, slot)
+
+
+def count(s: State, cell: int, span: int, time: int) -> None:
+    """Add one time to the statistics of a span."""
+    s.histogram[cell, span, bucket_of(time)] += 1
+    s.total[cell, span] += time
+    if time > s.maximum[cell, span]:
+        s.maximum[cell, span] = time
+
+
+def drop(s: State, f: Tables, slot: int, cell: int, reason: int, now: int) -> None:
+    """A request leaves without an answer."""
+    scalar = s.scalar
+    arrived = s.request[slot, ARRIVED]
+    integrate(s, now)
+    scalar[IN_SYSTEM] -= 1
+    scalar[SOJOURN] += now - arrived
+    if arrived >= scalar[WINDOW]:
+        s.dropped[cell, reason] += 1
+    if TABLE:
+        note(s, f, slot, NONE, cell, now, NONE, NONE, 0, reason)
+    free(s, slot)
+
+
+def later(s: State, f: Tables, slot: int, cell: int, reason: int, how: int, now: int) -> None:
+    """A request is turned away: send it again at once or later, or drop it."""
+    if how == REQUEUE:
+        schedule(s, now, RETRY, slot)
+    elif how == DROP or f.parameter[MAX_RETRIES] == 0:
+        drop(s, f, slot, cell, reason, now)
+    else:
+        tries = s.small[slot, TRIES]
+        if tries >= f.parameter[MAX_RETRIES]:
+            drop(s, f, slot, cell, TRIED, now)
+            return
+        s.small[slot, TRIES] = tries + 1
+        if s.request[slot, ARRIVED] >= s.scalar[WINDOW]:
+            s.counted[cell, RETRIED] += 1
+        schedule(s, now + (f.parameter[BACKOFF_NS] << min(tries, 10)), RETRY, slot)
+
+
+def free(s: State, slot: int) -> None:
+    """Give the slot of a request back to the pool."""
+    s.request[slot, ARRIVED] = NONE
+    s.small[slot, NEXT] = s.scalar[FREE]
+    s.scalar[FREE] = slot
+    if CLOSED:
+        s.scalar[TO_ISSUE] += 1
+
+
+def note(
+    s: State,
+    f: Tables,
+    slot: int,
+    r: int,
+    cell: int,
+    now: int,
+    start: int,
+    end: int,
+    size: int,
+    reason: int,
+) -> None:
+    """Write the row of a request that leaves into the per-request table."""
+    models = f.serves.shape[1]
+    row = s.table[s.scalar[TABLE_ROWS]]
+    s.scalar[TABLE_ROWS] += 1
+    row[0] = s.request[slot, SERIAL]
+    row[1] = cell % models
+    row[2] = s.small[slot, CLIENT]
+    row[3] = cell // models if r >= 0 else NONE
+    row[4] = r
+    row[5] = s.request[slot, ARRIVED]
+    row[6] = s.request[slot, READY] if r >= 0 else NONE
+    row[7] = start
+    row[8] = end
+    row[9] = now
+    row[10] = size
+    row[11] = s.small[slot, TRIES] if RETRIES else 0
+    row[12] = reason
