@@ -63,6 +63,11 @@ def framework(name: str = "onnxruntime", ref: str | None = None) -> Framework:
     )
 
 
+def manifest_text(name: str) -> str:
+    """The manifest of a framework as it is written."""
+    return Library.standard(()).resolve("framework", name).path.read_text("utf-8")
+
+
 def image_of(engine: Engine, name: str) -> ImageRecord:
     """Find or build the image of a framework."""
     try:

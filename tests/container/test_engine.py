@@ -197,3 +197,9 @@ def test_each_failure_becomes_one_sentence(error: Exception, kind: str, words: s
 def test_what_is_explained_already_stays():
     told = EngineError("As it is.", "image")
     assert explain(told, "anything") is told
+
+
+@pytest.mark.parametrize("bug", [KeyError("Id"), TypeError("x"), docker.errors.NullResource("x")])
+def test_a_bug_is_not_blamed_on_the_engine(bug: Exception):
+    with pytest.raises(type(bug)):
+        explain(bug, "reading an image")

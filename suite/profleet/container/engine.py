@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from profleet.errors import EngineError
@@ -22,6 +23,7 @@ Name = Literal["docker", "podman"]
 Architecture = Literal["amd64", "arm64"]
 
 DEFAULT_ENDPOINT: Final = "unix:///var/run/docker.sock"
+CONNECTING: Final = "connecting"
 NVIDIA: Final = "nvidia"
 _MACHINES: Final[dict[str, Architecture]] = {
     "amd64": "amd64", "x86_64": "amd64", "arm64": "arm64", "aarch64": "arm64",
@@ -101,7 +103,7 @@ def connect(timeout_seconds: float = 60.0) -> Engine:
         client = docker.DockerClient(version="auto", timeout=timeout_seconds, **arguments)
         version, info = client.version(), client.info()
     except Exception as error:
-        raise explain(error, "connecting", endpoint) from error
+        raise explain(error, CONNECTING, endpoint) from error
     machine = str(version.get("Arch") or info.get("Architecture"))
     if machine not in _MACHINES or version.get("Os", "linux") != "linux":
         raise EngineError(
@@ -136,12 +138,21 @@ def explain(error: BaseException, doing: str, endpoint: str | None = None) -> En
         error: what ``docker`` or ``requests`` raised, or an ``OSError``.
         doing: what was being done, as in ``creating the container of run ab12``.
         endpoint: where the engine is; None: what the environment names.
+
+    Raises:
+        Exception: ``error`` itself, if it does not come from the engine or the way to it: a bug
+            keeps its traceback.
     """
     if isinstance(error, EngineError):
         return error
-    from docker.errors import APIError, BuildError
-    from requests.exceptions import ReadTimeout
+    from docker.errors import APIError, BuildError, DockerException
+    from requests.exceptions import ReadTimeout, RequestException
+    from urllib3.exceptions import HTTPError
 
+    if doing != CONNECTING and not isinstance(
+        error, DockerException | RequestException | HTTPError | HTTPException | OSError
+    ):
+        raise error
     where = _without_user(endpoint or os.environ.get("DOCKER_HOST") or DEFAULT_ENDPOINT)
     if isinstance(error, BuildError):
         return EngineError(f"While {doing}: {_one_line(error.msg)}.", "build")
@@ -158,7 +169,9 @@ def explain(error: BaseException, doing: str, endpoint: str | None = None) -> En
             "DOCKER_HOST, or run as root.",
             "permission",
         )
-    if numbers & _ABSENT or doing == "connecting":
+    if isinstance(error, ValueError) and isinstance(error, DockerException):
+        raise error  # the SDK refused an argument before it asked the engine
+    if numbers & _ABSENT or doing == CONNECTING:
         return EngineError(
             f"No container engine answers at {where}{_reason(error, numbers)}. Install and start "
             "Docker Engine (Debian: apt-get install docker.io), or name another engine, Podman "

@@ -102,7 +102,7 @@ def _labels(record: ImageRecord, recipe: Recipe) -> Finding:
 
 def _base(engine: Engine, record: ImageRecord) -> Finding:
     base_id = record.labels.get(labels.BASE_ID)
-    if base_id is None:
+    if not base_id:
         return Finding("base", "failed", f"the label {labels.BASE_ID} is missing")
     base = inspect(engine, base_id)
     name = record.labels.get(labels.BASE_NAME, "its base")
