@@ -27,7 +27,7 @@ Synthetic = Deterministic | Poisson | Gamma | Weibull | Mmpp | Diurnal | Piecewi
 DIURNAL_PIECES = 1440
 """A sine is drawn as so many straight lines: never further off than 2.4e-6 of its swing."""
 
-_MOST_CHANGES = 1000.0
+_MOST_CHANGES = 100.0
 
 
 def times(

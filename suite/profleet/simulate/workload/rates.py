@@ -151,7 +151,7 @@ def jumping(gaps: Iterator[Floats], patterns: Iterator[Pattern]) -> Iterator[Int
         filled = 0
         while True:
             total = float(pattern.mass[-1])
-            end = int(np.searchsorted(mass, total))
+            end = filled + int(np.searchsorted(mass[filled:], total))
             times[filled:end] = pattern.times(mass[filled:end])
             times[filled:end] += base
             if end == len(mass):

@@ -16,6 +16,8 @@ from profleet.simulate.workload.stream import Marks
 from profleet.simulate.workload.traces import DATASETS, FORMATS, Rows, Source, TraceError, locate
 
 _MOST_LABELS = 20
+_MOST_KEPT = 100_000
+"""Requests of a trace that is kept in memory, so that repeating it does not read it again."""
 
 
 def source_of(settings: Trace) -> Source:
@@ -72,14 +74,18 @@ class Replay:
             ConfigError: it runs past what the clock can hold, or a request costs no work.
         """
         period, start = self._period_ns(), 0
+        kept = list(self._read()) if self.summary.rates.requests <= _MOST_KEPT else None
         while True:
-            for rows in self._source.rows():
+            for rows in self._read() if kept is None else kept:
                 times = self._scaled(rows.time_ns, start)
                 work = None if self._settings.work is None else self._work(rows)
                 yield marks.put_on(times, rng, model=self._models(rows), work=work)
             if not self._settings.loop:
                 return
             start += period
+
+    def _read(self) -> Iterator[Rows]:
+        return self._source.rows(self.summary.state)
 
     def describe(self) -> dict[str, Any]:
         """Return where the requests come from, for results."""

@@ -62,8 +62,10 @@ def blocks(path: Path) -> Iterator[Block]:
             else:
                 held = text
             unended = len(held) - (held.rfind(b"\n") + 1)
-            if unended > LINE_BYTES or (not whole and len(held) > LINE_BYTES):
+            if unended > LINE_BYTES:
                 raise _too_long(path, first + held.count(b"\n"))
+            if not whole and len(held) > LINE_BYTES:
+                raise bad_line(path, first, "the first of more than a million empty lines")
     if held.strip(_ENDS):
         block = Block(first, held.rstrip(_ENDS))
         _check_lengths(path, block)

@@ -24,8 +24,10 @@ class Summary:
 
     ``start_ns`` is the time of the first request, on the same clock as ``Source.rows``. ``labels``
     counts the requests of each model name. Mean token counts are ``None`` where there are none.
+    ``state`` tells this version of the file from others.
     """
 
+    state: tuple[int, int]
     sha256: str
     start_ns: int
     rates: RateSummary
@@ -55,16 +57,19 @@ class Source:
         """
         return _summary(self, self._state())
 
-    def rows(self) -> Iterator[Rows]:
+    def rows(self, state: tuple[int, int]) -> Iterator[Rows]:
         """Yield the requests of the window, in order of arrival, on a clock that starts at 0.
 
         Raises:
-            TraceError: the file is not the one that was summed up.
+            TraceError: the file is not, or no longer, in the ``state`` it was when summed up.
         """
-        state = self._state()
+        self._check_state(state)
         yield from _windowed(self._ordered(), self.format.from_zero, self.window_seconds)
+        self._check_state(state)
+
+    def _check_state(self, state: tuple[int, int]) -> None:
         if self._state() != state:
-            raise TraceError(f"Trace {self.path} changed while it was read; run again.")
+            raise TraceError(f"Trace {self.path} changed after it was checked; run again.")
 
     def _ordered(self) -> Iterator[Rows]:
         blocks = self.format.read(self.path, self.columns)
@@ -127,13 +132,13 @@ def _moved(rows: Rows, first: int, last: int, zero_ns: int) -> Rows:
 
 
 @lru_cache(maxsize=64)
-def _summary(source: Source, _state: tuple[int, int]) -> Summary:
+def _summary(source: Source, state: tuple[int, int]) -> Summary:
     rates, tokens = RateStatistics(), [0, 0]
     counts: Ints = np.zeros(0, dtype=np.int64)
     names: list[str] = []
     start: int | None = None
     has_tokens = [False, False]
-    for rows in source.rows():
+    for rows in source.rows(state):
         start = int(rows.time_ns[0]) if start is None else start
         rates.add(rows.time_ns)
         names = rows.names
@@ -159,6 +164,7 @@ def _summary(source: Source, _state: tuple[int, int]) -> Summary:
     ]
     _check_rows(source, total.requests)
     return Summary(
+        state=state,
         sha256=_digest(source.path),
         start_ns=start,
         rates=total,
