@@ -258,8 +258,9 @@ def test_a_profile_is_read_once_and_its_notes_are_kept(tmp_path):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ({}, "give either path"),
-        ({"path": "a", "mlflow": "b"}, "give either path"),
+        ({}, "give one of path"),
+        ({"path": "a", "mlflow": "b"}, "give one of path"),
+        ({"experiment": "a", "mlflow": "b"}, "give one of path"),
         ({"path": "a", "alias": "b"}, "unknown key"),
         ({"path": ""}, "path: "),
         (3, "valid dictionary"),
@@ -274,3 +275,4 @@ def test_sources_as_text():
     shown = ["shipped", "store", "mlflow", "mlflow:abc", "some/folder"]
     assert [check(SourceSettings, each).shown for each in shown] == shown
     assert check(SourceSettings, "mlflow:abc").mlflow == "abc"
+    assert check(SourceSettings, "mlflow").experiment == "profiles"

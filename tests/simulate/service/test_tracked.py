@@ -141,7 +141,14 @@ def test_artifacts_that_are_gone_are_one_sentence(logged, tmp_path):
 
 def test_another_experiment_is_missing(logged):
     with pytest.raises(ConfigError, match="has no experiment 'other'"):
-        find(catalog("mlflow", logged[0], experiment="other"))
+        find(catalog({"experiment": "other"}, logged[0]))
+
+
+def test_profiles_are_looked_for_where_they_are_logged_and_not_where_simulations_are(logged):
+    store, _, _ = logged
+    assert "resnet50" in find(catalog("mlflow", store, experiment="simulations"), hardware="local")
+    named = {"experiment": "profiles", "hardware": "A"}
+    assert "resnet50" in find(catalog(named, store, experiment="simulations"), hardware="A")
 
 
 def test_a_store_without_a_database_is_not_made(tmp_path):

@@ -33,6 +33,7 @@ from profleet.profile.store import (
 )
 from profleet.simulate.service.profiled import Measured, measured
 from profleet.tracking.record import host_class
+from profleet.tracking.session import EXPERIMENT
 
 SHIPPED, STORE, MLFLOW = "shipped", "store", "mlflow"
 """The sources that have a name: the shipped set, the store in use, the tracking server in use."""
@@ -43,13 +44,15 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 class SourceSettings(Settings):
     """One place to look for profiles, and what the hardware found there shall be called.
 
-    Exactly one of ``path`` (a result folder, or one above several) and ``mlflow`` (the id of a
-    run). Written as text, a source is ``shipped``, ``store`` (the results of ``profleet run``
-    here), ``mlflow`` (all runs on the tracking server), ``mlflow:RUN_ID`` or a path.
+    Exactly one of ``path`` (a result folder, or one above several), ``mlflow`` (the id of a run)
+    and ``experiment`` (all runs of one, on the tracking server in use). Written as text, a source
+    is ``shipped``, ``store`` (the results of ``profleet run`` here), ``mlflow`` (the experiment
+    that ``profleet run`` logs to), ``mlflow:RUN_ID`` or a path.
     """
 
     path: Name | None = None
     mlflow: Name | None = None
+    experiment: Name | None = None
     hardware: Name | None = Field(default=None, description="alias of the hardware found there")
 
     @model_validator(mode="before")
@@ -57,15 +60,15 @@ class SourceSettings(Settings):
     def _from_text(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
+        if value == MLFLOW:
+            return {"experiment": EXPERIMENT}
         run = value.removeprefix(f"{MLFLOW}:")
-        if value == MLFLOW or run != value:
-            return {"mlflow": run}
-        return {"path": value}
+        return {"path": value} if run == value else {"mlflow": run}
 
     @model_validator(mode="after")
     def _one(self) -> SourceSettings:
-        if (self.path is None) == (self.mlflow is None):
-            raise ValueError("give either path (a result folder) or mlflow (a run id)")
+        if (self.path, self.mlflow, self.experiment).count(None) != 2:
+            raise ValueError("give one of path (a result folder), mlflow (a run id), experiment")
         return self
 
     @property
@@ -73,7 +76,9 @@ class SourceSettings(Settings):
         """The source as a user writes it."""
         if self.path is not None:
             return self.path
-        return MLFLOW if self.mlflow == MLFLOW else f"{MLFLOW}:{self.mlflow}"
+        if self.mlflow is not None:
+            return f"{MLFLOW}:{self.mlflow}"
+        return MLFLOW if self.experiment == EXPERIMENT else f"MLflow's '{self.experiment}'"
 
 
 @dataclass(frozen=True)
@@ -193,14 +198,17 @@ class Source:
 
     def _found(self) -> Iterator[Candidate]:
         settings = self.settings
-        if settings.mlflow is not None:
+        if settings.path is None:
             from profleet.simulate.service.tracked import tracked_runs
 
-            run = None if settings.mlflow == MLFLOW else settings.mlflow
-            for known in tracked_runs(self.places.tracking, run, Path(self._scratch.name)):
+            for known in tracked_runs(
+                self.places.tracking,
+                Path(self._scratch.name),
+                run=settings.mlflow,
+                experiment=settings.experiment,
+            ):
                 yield Candidate(**known, alias=settings.hardware)
             return
-        assert settings.path is not None
         if settings.path == SHIPPED:
             yield from self._below(data_dir("profiles"))
         elif settings.path == STORE:

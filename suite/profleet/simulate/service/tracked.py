@@ -33,14 +33,19 @@ MOST_RUNS = 1000
 
 
 def tracked_runs(
-    tracking: TrackingSettings | None, run: str | None, scratch: Path
+    tracking: TrackingSettings | None,
+    scratch: Path,
+    *,
+    run: str | None = None,
+    experiment: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield what is known of finished batch sweeps: the fields of a ``Candidate``.
 
     Args:
-        tracking: where MLflow is; the experiment is only searched when no run is named.
-        run: MLflow's id of a run, or Profleet's; None: all of the experiment, newest first.
+        tracking: where MLflow is.
         scratch: folder for files that are fetched.
+        run: MLflow's id of a run, or Profleet's.
+        experiment: all of its runs, where no run is named; None: that of ``tracking``.
 
     Raises:
         ConfigError: no tracking server is configured, or it does not have the run.
@@ -52,6 +57,8 @@ def tracked_runs(
             "tracking=sqlite, or tracking=server tracking.uri=http://HOST:5000."
         )
     destination = Destination.of(tracking)
+    if experiment is not None:
+        destination = replace(destination, experiment=experiment)
     if destination.database is not None and not destination.database.is_file():
         raise ConfigError(
             f"fleet.profiles asks for MLflow, but {destination.database} does not exist. Measure "
