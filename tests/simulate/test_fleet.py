@@ -101,7 +101,7 @@ def test_the_batch_limit_of_a_group_goes_before_the_policy(shelf):
 
 def test_batches_beyond_the_profile_name_the_setting(shelf):
     group = {"hardware": "local", "model": "squeezenet", "count": 1}
-    with pytest.raises(ConfigError, match=r"^batching\.max_size: .* 1, 2, 4, 8 only"):
+    with pytest.raises(ConfigError, match=r"^batching\.size: .* 1, 2, 4, 8 only"):
         fleet(group, profiles=[str(shelf)], max_batch=16)
     with pytest.raises(ConfigError, match=r"^fleet\.groups\.0\.max_batch: .* 1, 2, 4, 8 only"):
         fleet({**group, "max_batch": 12}, profiles=[str(shelf)], max_batch=16)

@@ -128,6 +128,14 @@ def test_an_alias_names_the_hardware_of_a_source(shelf):
     assert one(found, hardware="other-2c").folder == shelf / "d"
 
 
+def test_an_alias_does_not_hide_that_stacks_differ(shelf):
+    said = (
+        r"model 'squeezenet' under framework 'onnxruntime' on hardware 'A' is .*on example-2c-1t;"
+    )
+    with pytest.raises(ConfigError, match=said):
+        find(catalog({"path": str(shelf), "hardware": "A"}), None, "onnxruntime", "A")
+
+
 def test_the_first_source_that_has_it_answers(shelf):
     assert one(catalog(shelf / "e", shelf / "d"), "squeezenet").folder.name == "d"
     assert one(catalog(shelf / "c", shelf / "a"), "squeezenet").folder.name == "c"

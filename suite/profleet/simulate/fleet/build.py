@@ -32,7 +32,7 @@ def build_fleet(
     places: Places,
     *,
     max_batch: int = 1,
-    batch_field: str = "batching.max_size",
+    batch_field: str = "batching.size",
 ) -> Fleet:
     """Find what every group needs and lay the fleet out.
 

@@ -9,7 +9,7 @@ framework, machine or threads are different answers: which one is meant has to b
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from profleet.errors import ConfigError, StoreError, did_you_mean
@@ -80,7 +80,8 @@ class Catalog:
                 models = sorted({name_of(each.stack.model) for each in found})
                 return {
                     model: self._choose(
-                        [each for each in found if name_of(each.stack.model) == model], wanted
+                        [each for each in found if name_of(each.stack.model) == model],
+                        replace(wanted, model=wanted.model or model),
                     )
                     for model in models
                 }
@@ -104,12 +105,11 @@ class Catalog:
         """Choose the newest of several measurements of one stack."""
         release = max(_release(each) for each in found)
         found = [each for each in found if _release(each) == release]
-        variants = {(name_of(each.stack.framework), each.hardware): each for each in found}
-        if len(variants) > 1:
-            listed = "; ".join(sorted(each.title for each in variants.values()))
+        ways = {f"under {name_of(each.stack.framework)} on {each.machine}" for each in found}
+        if len(ways) > 1:
             raise ConfigError(
-                f"{wanted.field}: {wanted} is measured in several ways: {listed}. Say which one "
-                "with model, framework and hardware."
+                f"{wanted.field}: {wanted} is measured in several ways: {'; '.join(sorted(ways))}. "
+                "Say which one with framework and hardware."
             )
         newest = max(found, key=lambda each: each.finished_at)
         if len(found) > 1:
