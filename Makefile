@@ -25,7 +25,7 @@ help:
 	@echo "make demo    install and measure three real models under two frameworks"
 	@echo "make test    lint, types and tests, from the checkout and from the built wheel"
 	@echo "make bench   benchmarks of Profleet itself (ratios, minutes; leave the machine alone)"
-	@echo "make profiles measures the shipped set of profiles again (an hour; leave the machine alone)"
+	@echo "make profiles measure the shipped set of profiles again (one to two hours; leave the machine alone)"
 	@echo "make dev     the environment that the above use, in $(VENV)"
 	@echo "make clean   remove environments and build output; results stay"
 

@@ -104,7 +104,7 @@ def service_from_law(settings: ServiceSettings, name: str, largest: int) -> Serv
     cv = f", cv {settings.law.cv:g}" if settings.dist in {"uniform", "lognormal"} else ""
     return ServiceClass(
         name=name,
-        quantiles=np.empty((0, 0), dtype=np.int64),
+        quantiles=np.empty((largest, 0), dtype=np.int64),
         mean_ns=1e6 * means,
         evidence=(evidence,) * largest,
         source=f"{settings.dist}, mean {settings.mean_ms:g} ms{cv}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from profleet.profile.store import (
     SAMPLES,
     Result,
     find_results,
+    json_object,
     load_profile,
     load_result,
     load_samples,
@@ -131,9 +131,8 @@ class Candidate:
         self.fetch(ENVIRONMENT)
         path = self.folder / ENVIRONMENT
         try:
-            before = json.loads(path.read_text("utf-8"))["before"]
-            return host_class(before, self.profile)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            return host_class(json_object(path)["before"], self.profile)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{self.where}: environment.json is missing or damaged, so the hardware is "
                 "unknown. Restore it or measure again."
