@@ -270,3 +270,14 @@ def test_copies_that_mlflow_made_are_not_results(tmp_path):
     make_profile_dir(tmp_path / "artifacts" / "1" / "artifacts")
     (tmp_path / "profleet.db").touch()
     assert list(find_results(tmp_path)) == [tmp_path / "runs" / "a"]
+
+
+def test_a_folder_below_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+
+    def refuse(path, **_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(StoreError, match="cannot be read: Permission denied"):
+        list(find_results(tmp_path))

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from profleet.errors import TrackingError
+from profleet.errors import StoreError, TrackingError
 from profleet.execute.settings import TrackingSettings
 from profleet.tracking import log, log_result, log_sweep
-from profleet.tracking.server import free_port, serving
+from profleet.tracking.server import database_of, free_port, serving
 from support import make_profile_dir
 
 
@@ -175,3 +175,14 @@ def test_a_server_that_never_answers(result: Path, monkeypatch: pytest.MonkeyPat
         pytest.raises(TrackingError, match="did not answer in time"),
     ):
         log_result(result, server_at(address))
+
+
+def test_a_database_that_cannot_be_read(tmp_path, monkeypatch):
+    (tmp_path / "profleet.db").touch()
+
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StoreError, match=r"profleet\.db cannot be read: Permission denied"):
+        database_of(tmp_path)

@@ -268,10 +268,10 @@ def find_results(folder: Path) -> Iterator[Path]:
     Raises:
         StoreError: ``folder`` is not a folder, or cannot be read.
     """
-    if (folder / RESULT).is_file():
-        yield folder
-        return
     try:
+        if (folder / RESULT).is_file():
+            yield folder
+            return
         entries = [
             Path(entry)
             for entry in os.scandir(folder)

@@ -38,20 +38,31 @@ def database_of(store: Path) -> Path:
     """Return the database of a store folder.
 
     Raises:
-        StoreError: nothing was logged there yet.
+        StoreError: nothing was logged there yet, or it cannot be read.
     """
     path = store.expanduser().absolute() / DATABASE
-    if not path.is_file():
+    try:
+        found = path.is_file()
+        start = _first_bytes(path) if found else b""
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be read: {error.strerror}. Ask its owner, or name another folder "
+            "with --store."
+        ) from None
+    if not found:
         raise StoreError(
             f"{path} does not exist: nothing was logged to this store yet. Measure with "
             "`profleet run`, send earlier results with `profleet log DIR`, or name another "
             "folder with --store."
         )
-    with path.open("rb") as file:
-        start = file.read(16)
     if start and start != b"SQLite format 3\0":
         raise StoreError(f"{path} is not an SQLite database. Move it away and log again.")
     return path
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
 
 
 def free_port(host: str, port: int) -> int:
