@@ -157,6 +157,9 @@ REFUSED = {
         "time": "a", "unit": "iso", "duration": "b"}}, "workload.csv: duration: needs a time in s"),
     "three rates": ({"kind": "trace", "dataset": "burstgpt", "rate": 1, "speed": 2},
                     "workload: rate, load and speed all set the rate"),
+    "no speed": ({"kind": "trace", "dataset": "burstgpt", "speed": 0}, "workload.speed: input"),
+    "quote": ({"kind": "trace", "format": "csv", "path": "x", "csv": {
+        "time": "a", "unit": "s", "delimiter": '"'}}, "workload.csv.delimiter: "),
     "window": ({"kind": "trace", "dataset": "burstgpt", "window_seconds": [5, 5]},
                "workload: window_seconds: its start is not before its end"),
     "useless models": ({"kind": "trace", "dataset": "burstgpt", "trace_models": "keep",

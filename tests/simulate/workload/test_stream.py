@@ -183,6 +183,17 @@ def test_memory_does_not_grow_with_the_number_of_requests():
     assert peak(4_000_000) < peak(1_000_000) * 1.1 < 80e6
 
 
+def test_a_thousand_clients_fit_into_little_memory():
+    clients = {f"c{i}": {"arrivals": {"kind": "poisson"}} for i in range(1000)}
+    source = workload("mixture", clients=clients, rate=1000.0)
+    tracemalloc.start()
+    for _ in source.chunks(np.random.SeedSequence(1), 100_000):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 800e6
+
+
 def test_constant_columns_share_memory():
     one, other = itertools.islice(
         workload("poisson", rate=1.0).chunks(np.random.SeedSequence(1)), 2

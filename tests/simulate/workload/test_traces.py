@@ -145,6 +145,20 @@ def test_csv_with_durations_is_sorted_by_start(write):
     assert found["time_ns"] == [0, 3_500_000_000, 5_500_000_000]
 
 
+def test_columns_that_are_not_used_may_hold_anything(write):
+    path = write("x,t,x\n,1,\xff\nnan,2,\n", "odd.csv")
+    assert rows_of(path, "csv", CsvSettings(time="t", unit="s"))["time_ns"] == [0, 10**9]
+
+
+@pytest.mark.parametrize("delimiter", ["\t", " ", "|"])
+def test_delimiters(write, delimiter):
+    path = write(f"t{delimiter}n\n1{delimiter}5\n")
+    found = rows_of(
+        path, "csv", CsvSettings(time="t", unit="s", input_tokens="n", delimiter=delimiter)
+    )
+    assert found["input_tokens"] == [5]
+
+
 def test_line_ends_marks_and_quotes_do_not_matter(write):
     plain = rows_of(write(AZURE), "azure_llm_2023")
     quoted = AZURE.replace("374", '"374"').replace("\n", "\r\n").rstrip()

@@ -18,6 +18,7 @@ from profleet.simulate.workload.rates import HORIZON_NS
 from profleet.simulate.workload.replay import Replay
 from profleet.simulate.workload.stream import (
     BLOCK,
+    CLIENT_BLOCK,
     GAPS,
     MODELS,
     Marks,
@@ -43,7 +44,7 @@ class _Source:
     marks: Marks
     replay: Replay | None = None
 
-    def blocks(self, seed: np.random.SeedSequence) -> Iterator[Arrivals]:
+    def blocks(self, seed: np.random.SeedSequence, block: int) -> Iterator[Arrivals]:
         models = generator(seed, self.name, MODELS)
         if self.replay is not None:
             yield from self.replay.blocks(self.marks, models)
@@ -51,7 +52,7 @@ class _Source:
             yield from self._thoughts(self.settings.think, seed, models)
         else:
             assert not isinstance(self.settings, kinds.Trace)
-            for time_ns in processes.times(self.settings, self.rate_rps, seed, self.name):
+            for time_ns in processes.times(self.settings, self.rate_rps, seed, self.name, block):
                 yield self.marks.put_on(time_ns, models)
 
     def _thoughts(
@@ -68,7 +69,7 @@ class _Source:
             "name": self.name,
             "rate_rps": self.rate_rps,
             "gap_cv": self._gap_cv(),
-            **kinds.as_plain(self.settings),
+            **self.settings.model_dump(mode="json", exclude={"path"}),
         }
         if self.replay is not None:
             found["trace"] = self.replay.describe()
@@ -157,10 +158,10 @@ class Workload:
         They depend on ``seed`` alone, not on ``size``. The stream ends after ``requests`` or with
         its trace, else never. Columns may share memory between chunks: do not write to them.
         """
-        if len(self._sources) == 1:
-            blocks = self._sources[0].blocks(seed)
+        if self._kind != "mixture":
+            blocks = self._sources[0].blocks(seed, BLOCK)
         else:
-            blocks = merged([source.blocks(seed) for source in self._sources])
+            blocks = merged([source.blocks(seed, CLIENT_BLOCK) for source in self._sources])
         return chunks(blocks, size, requests)
 
     def describe(self) -> dict[str, Any]:
@@ -258,6 +259,6 @@ def _marks(settings: kinds.Marks, index: int, models: Sequence[str], where: str)
 
 def _deadline_ns(deadline_ms: float, where: str) -> int:
     nanoseconds = max(1, round(deadline_ms * 1e6))
-    if nanoseconds > HORIZON_NS:
-        raise ConfigError(f"Configuration: {where}.deadline_ms: longer than 146 years.")
+    if nanoseconds > HORIZON_NS // 2:
+        raise ConfigError(f"Configuration: {where}.deadline_ms: longer than 73 years.")
     return nanoseconds

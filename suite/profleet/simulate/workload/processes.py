@@ -20,7 +20,7 @@ from profleet.simulate.workload.settings import (
     Poisson,
     Weibull,
 )
-from profleet.simulate.workload.stream import BLOCK, GAPS, STATES, generator
+from profleet.simulate.workload.stream import GAPS, STATES, generator
 
 Synthetic = Deterministic | Poisson | Gamma | Weibull | Mmpp | Diurnal | Piecewise
 
@@ -31,18 +31,23 @@ _MOST_CHANGES = 100.0
 
 
 def times(
-    settings: Synthetic, rate_rps: float | None, seed: np.random.SeedSequence, client: str
+    settings: Synthetic,
+    rate_rps: float | None,
+    seed: np.random.SeedSequence,
+    client: str,
+    block: int,
 ) -> Iterator[Ints]:
     """Yield arrival times of a client (without end), in integer nanoseconds and in order.
 
-    ``rate_rps`` may be ``None`` only for a piecewise rate whose levels are requests per second.
+    They come ``block`` at a time. ``rate_rps`` may be ``None`` only for a piecewise rate whose
+    levels are requests per second.
     """
     if isinstance(settings, Piecewise):
-        return repeating(_gaps(settings, seed, client), piecewise(settings, rate_rps))
+        return repeating(_gaps(settings, seed, client, block), piecewise(settings, rate_rps))
     assert rate_rps is not None
     if isinstance(settings, Deterministic):
-        return regular(rate_rps, BLOCK)
-    gaps = _gaps(settings, seed, client)
+        return regular(rate_rps, block)
+    gaps = _gaps(settings, seed, client, block)
     if isinstance(settings, Diurnal):
         return repeating(gaps, diurnal(settings, rate_rps))
     if isinstance(settings, Mmpp):
@@ -51,11 +56,13 @@ def times(
     return steady(gaps, rate_rps)
 
 
-def _gaps(settings: Synthetic, seed: np.random.SeedSequence, client: str) -> Iterator[Floats]:
+def _gaps(
+    settings: Synthetic, seed: np.random.SeedSequence, client: str, block: int
+) -> Iterator[Floats]:
     sampler = _sampler(settings)
     rng = generator(seed, client, GAPS)
     while True:
-        yield sampler(rng, BLOCK)
+        yield sampler(rng, block)
 
 
 def _sampler(settings: Synthetic) -> Gaps:

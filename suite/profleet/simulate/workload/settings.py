@@ -15,7 +15,10 @@ from profleet.execute.settings import Positive, Settings, check
 from profleet.simulate.workload.gaps import Distribution
 from profleet.simulate.workload.traces import DATASETS, FORMATS, CsvSettings
 
-Weight = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, le=1e12)]
+Share = Annotated[float, Field(gt=0, le=1e12)]
+Speed = Annotated[float, Field(ge=1e-9, le=1e9)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
 Variation = Annotated[float, Field(ge=0.01, le=100, description="standard deviation over mean")]
 
 
@@ -157,8 +160,8 @@ class Trace(Open):
     format: str | None = Field(None, description="of the file at path")
     path: Annotated[Path, Field(strict=False)] | None = None
     csv: CsvSettings | None = Field(None, description="columns, for format csv only")
-    speed: Positive | None = Field(None, description="times faster than recorded")
-    window_seconds: tuple[Weight, Positive] | None = Field(
+    speed: Speed | None = Field(None, description="times faster than recorded")
+    window_seconds: tuple[Seconds, Seconds] | None = Field(
         None, description="from and to, since the first request; null: all"
     )
     loop: bool = Field(False, description="start again after the last request")
@@ -200,7 +203,7 @@ Single = Annotated[
 class Client(Settings):
     """One of several sources of requests."""
 
-    weight: Positive = Field(1.0, description="share of the rate of the whole mixture")
+    weight: Share = Field(1.0, description="share of the rate of the whole mixture")
     arrivals: Single
 
 
@@ -276,8 +279,3 @@ def parse(plain: Any) -> WorkloadSettings:
         ConfigError: names the field that cannot be used.
     """
     return check(_Group, {"workload": plain}).workload
-
-
-def as_plain(settings: Settings) -> dict[str, Any]:
-    """Return settings as plain values, for results."""
-    return settings.model_dump(mode="json")

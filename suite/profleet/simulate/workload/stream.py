@@ -19,6 +19,9 @@ from profleet.simulate.records import NO_DEADLINE, Arrivals, Floats, Ints, Small
 BLOCK = 65_536
 """Requests drawn at a time, and the usual size of a chunk."""
 
+CLIENT_BLOCK = 4096
+"""Requests drawn at a time for each of several clients, of which there may be a thousand."""
+
 GAPS, STATES, MODELS = range(3)
 """Purposes of random streams: each has its own, so that one can change alone."""
 
@@ -31,7 +34,9 @@ def generator(seed: np.random.SeedSequence, client: str, purpose: int) -> np.ran
     """
     name = int.from_bytes(hashlib.sha256(client.encode()).digest()[:8], "big")
     key = (*seed.spawn_key, name, purpose)
-    return np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=key))
+    return np.random.Generator(
+        np.random.PCG64DXSM(np.random.SeedSequence(seed.entropy, spawn_key=key))
+    )
 
 
 T = TypeVar("T", bound=np.generic)
@@ -41,7 +46,7 @@ class _Constant(Generic[T]):
     """A column that holds one value: one array for all blocks, which share its memory."""
 
     def __init__(self, value: float, dtype: type[T]) -> None:
-        self._column: NDArray[T] = np.full(BLOCK, value, dtype=dtype)
+        self._column: NDArray[T] = np.full(1, value, dtype=dtype)
 
     def first(self, count: int) -> NDArray[T]:
         if count > len(self._column):

@@ -26,7 +26,7 @@ class CsvSettings(Settings):
     model: Name | None = None
     input_tokens: Name | None = None
     output_tokens: Name | None = None
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    delimiter: Annotated[str, Field(pattern=r"^[\t !#-~]$")] = ","
 
     @model_validator(mode="after")
     def _durations_are_numbers(self) -> CsvSettings:
