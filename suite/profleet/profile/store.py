@@ -33,8 +33,9 @@ from profleet.profile.schema import (
 
 __all__ = [
     "MAX_JSON_BYTES", "Metric", "Result", "Status", "Tracking", "find_results", "json_object",
-    "load_object", "load_profile", "load_result", "load_samples", "metrics_of", "replacing",
-    "set_tracking", "source_of", "write_json", "write_profile", "write_result",
+    "load_document", "load_object", "load_profile", "load_result", "load_samples", "metrics_of",
+    "replacing", "set_tracking", "source_of", "write_json", "write_profile", "write_result",
+    "writing",
 ]  # fmt: skip
 
 PROFILE, SAMPLES, ENVIRONMENT, RESULT = (
@@ -120,7 +121,7 @@ def write_json(path: Path, content: Any) -> None:
         StoreError: the file cannot be written.
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with _telling(path), replacing(path) as temporary:
+    with writing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -132,7 +133,7 @@ def write_profile(
     Raises:
         StoreError: a file cannot be written.
     """
-    with _telling(folder / SAMPLES), replacing(folder / SAMPLES) as temporary:
+    with writing(folder / SAMPLES) as temporary:
         samples.to_parquet(temporary)
     write_json(folder / ENVIRONMENT, environment)
     write_json(folder / PROFILE, profile.model_dump(mode="json", by_alias=True))
@@ -162,9 +163,15 @@ def set_tracking(
 
 
 @contextmanager
-def _telling(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[Path]:
+    """Give a path to write, as ``replacing`` does.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
     try:
-        yield
+        with replacing(path) as temporary:
+            yield temporary
     except OSError as error:
         raise StoreError(
             f"{path} cannot be written: {error.strerror or error}. Free space there, or choose "
@@ -176,7 +183,7 @@ def _telling(path: Path) -> Iterator[None]:
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
-UPGRADES: dict[str, dict[int, Upgrade]] = {"profleet/profile": {}, "profleet/result": {}}
+UPGRADES: dict[str, dict[int, Upgrade]] = {}
 """Schema line -> version n -> what turns a document of version n into one of n + 1."""
 
 
@@ -231,7 +238,7 @@ def load_profile(folder: Path) -> Profile:
         result = load_result(folder)
         if result.status != "finished":
             raise StoreError(f"{folder} holds no profile: the job {result.status}. {_why(result)}")
-    return _load(path, PROFILE_SCHEMA, Profile)
+    return load_document(path, PROFILE_SCHEMA, Profile)
 
 
 def load_result(folder: Path) -> Result:
@@ -240,7 +247,7 @@ def load_result(folder: Path) -> Result:
     Raises:
         StoreError: it is missing, damaged or of a newer version.
     """
-    return _load(folder / RESULT, RESULT_SCHEMA, Result)
+    return load_document(folder / RESULT, RESULT_SCHEMA, Result)
 
 
 def source_of(folder: Path, result: Result) -> Path:
@@ -259,18 +266,20 @@ def load_samples(folder: Path) -> Samples:
     return Samples.from_parquet(folder / SAMPLES)
 
 
-def find_results(folder: Path) -> Iterator[Path]:
+def find_results(folder: Path, line: str = "profleet/result") -> Iterator[Path]:
     """Yield the result folders at and below ``folder``, numbered ones in order of number.
 
-    A result folder is one with a ``result.json``; nothing is looked for inside it, links are
-    not followed, and MLflow's own copies in a store are left out.
+    A result folder is one with a ``result.json`` of that schema line (or a damaged one); nothing
+    is looked for inside it, links are not followed, and MLflow's own copies in a store are left
+    out.
 
     Raises:
         StoreError: ``folder`` is not a folder, or cannot be read.
     """
     try:
         if (folder / RESULT).is_file():
-            yield folder
+            if _line(folder / RESULT) in {line, None}:
+                yield folder
             return
         entries = [
             Path(entry)
@@ -280,7 +289,16 @@ def find_results(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise StoreError(f"{folder} cannot be read: {error.strerror or error}.") from error
     for entry in sorted(entries, key=_natural):
-        yield from find_results(entry)
+        yield from find_results(entry, line)
+
+
+def _line(path: Path) -> str | None:
+    """The schema line of a document; None where it cannot be told."""
+    try:
+        schema = json_object(path).get("schema")
+    except (OSError, ValueError):
+        return None
+    return (_version(schema)[0] if isinstance(schema, str) else "") or None
 
 
 def _is_copy(folder: Path, name: str) -> bool:
@@ -297,7 +315,12 @@ def _why(result: Result) -> str:
     return " ".join(part for part in (result.reason, result.hint) if part) or "It left no reason."
 
 
-def _load(path: Path, schema: str, kind: type[Kind]) -> Kind:
+def load_document(path: Path, schema: str, kind: type[Kind]) -> Kind:
+    """Read a document of a schema, of its version or an older one.
+
+    Raises:
+        StoreError: it is missing, damaged, something else or of a newer version.
+    """
     document = _upgraded(path, load_object(path), schema)
     try:
         return kind.model_validate(document)

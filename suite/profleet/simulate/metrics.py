@@ -1,0 +1,258 @@
+"""From what replications counted to named numbers with intervals, and a verdict.
+
+Every number is computed once per replication. Its value is the mean over replications, and its
+interval Student's t of them, widened by the resolution of the histogram where it is a quantile;
+one replication gives no interval. Names carry the unit; what follows
+a slash is the group or the model they belong to, and without one they are the whole fleet's.
+
+Quantiles come from histograms (``engine.histogram`` bounds their error) and are left out where a
+replication has fewer requests than MLPerf's early-stopping rule asks for. Where the offered load
+is 1 or more there is no steady state to speak of: latency and waiting are then refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from profleet.manifest.documents import Evidence
+from profleet.profile.metrics import Metric
+from profleet.profile.statistics import CONFIDENCE, needed, process_half_width
+from profleet.simulate.engine import histogram
+from profleet.simulate.records import DROPS, SPANS, FleetArrays, Ints, Outcome
+
+Verdict = Literal["stable", "backlogged", "overloaded"]
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
+NAMES = {span: "wait" if span == "queue" else span for span in SPANS}
+"""Span of a request -> how its metrics begin."""
+
+STEADY_SPANS = ("latency", "queue", "forming")
+"""Spans that have a distribution in steady state only."""
+
+WORST_LAST: tuple[Evidence, ...] = (
+    "measured", "interpolated", "calibrated", "modelled", "assumed",
+)  # fmt: skip
+NS_PER_S = 1e9
+
+
+class Number(NamedTuple):
+    """One number of one replication; ``resolution`` is how far it may be off, as a fraction."""
+
+    name: str
+    value: float
+    unit: str
+    resolution: float = 0.0
+
+
+class Summary(NamedTuple):
+    """What the replications say together.
+
+    ``refused`` names the metrics that were left out, each with the reason; ``reasons`` says in
+    sentences why the verdict is what it is.
+    """
+
+    metrics: dict[str, Metric]
+    refused: dict[str, str]
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+def summarize(
+    fleet: FleetArrays, outcomes: Sequence[Outcome], *, confidence: float = CONFIDENCE
+) -> Summary:
+    """Return the metrics, refusals and verdict of one or more replications.
+
+    Args:
+        fleet: what was simulated.
+        outcomes: one per replication, all of the same fleet.
+        confidence: level of the intervals.
+    """
+    verdict, reasons = judge(fleet, outcomes)
+    columns: dict[str, list[Number]] = {}
+    refused: dict[str, str] = {}
+    for outcome in outcomes:
+        for number in _numbers(fleet, outcome, refused):
+            columns.setdefault(number.name, []).append(number)
+    if verdict == "overloaded":
+        for name in [name for name in columns if _is_steady(name)]:
+            refused[name] = reasons[0]
+            del columns[name]
+    evidence = evidence_of(fleet, outcomes)
+    metrics = {
+        name: _metric(column, evidence, confidence)
+        for name, column in columns.items()
+        if len(column) == len(outcomes)
+    }
+    return Summary(metrics, refused, verdict, reasons)
+
+
+def offered_load(fleet: FleetArrays, outcome: Outcome) -> list[float]:
+    """Return the offered load of every group: work sent to it over what it can do at most."""
+    start, end = outcome.window_ns
+    counts = np.diff(fleet.first)
+    return list((outcome.offered_ns / np.maximum(1, (end - start) * counts)).tolist())
+
+
+def judge(fleet: FleetArrays, outcomes: Sequence[Outcome]) -> tuple[Verdict, tuple[str, ...]]:
+    """Say whether the fleet keeps up.
+
+    ``overloaded``: a group was offered as much work as it can do, or more. ``backlogged``: the
+    load is below 1, and yet the number of waiting requests grew through the period (the period is
+    short, replicas were down, or batches do not fill). ``stable``: neither.
+    """
+    loads = np.mean([offered_load(fleet, outcome) for outcome in outcomes], axis=0)
+    over = [
+        f"Group {name} was offered {load:.3g} times the work that it can do: the queues have no "
+        "steady state, and every time in them depends on how long one looks."
+        for name, load in zip(fleet.groups, loads, strict=True)
+        if load >= 1
+    ]
+    if over:
+        return "overloaded", tuple(over)
+    growing = [outcome for outcome in outcomes if _grows(outcome, fleet.replicas)]
+    if 2 * len(growing) > len(outcomes):
+        grew = (
+            f"The offered load is {max(loads):.3g}, but the number of waiting requests kept "
+            "growing: simulate a longer period, or look at batching, failures and bursts."
+        )
+        return "backlogged", (grew,)
+    return "stable", ()
+
+
+def evidence_of(fleet: FleetArrays, outcomes: Sequence[Outcome]) -> Evidence:
+    """Return the weakest evidence among the batch sizes that were executed."""
+    models = len(fleet.models)
+    used = np.sum([outcome.batches for outcome in outcomes], axis=0) > 0
+    found = [
+        evidence
+        for cell, service in enumerate(fleet.services)
+        if service is not None
+        for evidence, executed in zip(service.evidence, used[cell // models][1:], strict=False)
+        if executed
+    ]
+    return max(found, key=WORST_LAST.index, default="assumed")
+
+
+def _is_steady(name: str) -> bool:
+    return name.startswith(tuple(f"{NAMES[span]}_" for span in STEADY_SPANS))
+
+
+def _grows(outcome: Outcome, replicas: int) -> bool:
+    """Whether the queue at the end is far above that in the middle of the period."""
+    waiting = outcome.waiting.sum(axis=1)
+    if len(waiting) < 20:
+        return False
+    tenth = len(waiting) // 10
+    middle, end = waiting[4 * tenth : 6 * tenth].mean(), waiting[-tenth:].mean()
+    return bool(end > 2 * middle and end - middle > max(10, replicas))
+
+
+def _numbers(fleet: FleetArrays, outcome: Outcome, refused: dict[str, str]) -> Iterator[Number]:
+    models = len(fleet.models)
+    seconds = (outcome.window_ns[1] - outcome.window_ns[0]) / NS_PER_S
+    everywhere = np.arange(len(outcome.completed))
+    yield from _rates(outcome, everywhere, seconds, "")
+    yield from _spans(outcome, everywhere, "", refused)
+    if models > 1:
+        for index, model in enumerate(fleet.models):
+            cells = everywhere[index::models]
+            yield from _rates(outcome, cells, seconds, f"/{model}")
+            yield from _spans(outcome, cells, f"/{model}", refused)
+    yield from _groups(fleet, outcome, seconds)
+    yield from _losses(outcome)
+
+
+def _rates(outcome: Outcome, cells: Ints, seconds: float, of: str) -> Iterator[Number]:
+    completed = int(outcome.completed[cells].sum())
+    yield Number(f"completed{of}", completed, "1")
+    if seconds > 0:
+        yield Number(f"throughput_rps{of}", completed / seconds, "1/s")
+        yield Number(f"goodput_rps{of}", int(outcome.met[cells].sum()) / seconds, "1/s")
+
+
+def _spans(outcome: Outcome, cells: Ints, of: str, refused: dict[str, str]) -> Iterator[Number]:
+    count = int(outcome.completed[cells].sum())
+    if not count:
+        return
+    for index, span in enumerate(SPANS):
+        total = int(outcome.total_ns[cells, index].sum())
+        if not total and span in {"forming", "wire"}:
+            continue  # nothing of the kind was simulated
+        name = NAMES[span]
+        yield Number(f"{name}_mean_ms{of}", total / count / 1e6, "ms")
+        yield Number(f"{name}_max_ms{of}", outcome.maximum_ns[cells, index].max() / 1e6, "ms")
+        counts = outcome.histogram[cells, index].sum(axis=0)
+        for label, share in QUANTILES.items():
+            key = f"{name}_{label}_ms{of}"
+            if count < needed(share):
+                refused[key] = f"{count} requests, and {needed(share)} are needed."
+                continue
+            value = histogram.quantile(counts, share) / 1e6
+            yield Number(key, value, "ms", histogram.RELATIVE_ERROR)
+
+
+def _groups(fleet: FleetArrays, outcome: Outcome, seconds: float) -> Iterator[Number]:
+    counts = np.diff(fleet.first)
+    busy = np.add.reduceat(outcome.busy_ns, fleet.first[:-1])
+    up = np.add.reduceat(outcome.up_ns, fleet.first[:-1])
+    loads = offered_load(fleet, outcome)
+    yield Number("utilization", busy.sum() / max(1, up.sum()), "1")
+    yield Number("offered_load", float(np.dot(loads, counts) / counts.sum()), "1")
+    if fleet.mtbf_ns.any() or len(fleet.outage_ns):
+        whole = (outcome.window_ns[1] - outcome.window_ns[0]) * counts.sum()
+        yield Number("availability", up.sum() / max(1, whole), "1")
+    sizes = np.arange(outcome.batches.shape[1])
+    batches = outcome.batches.sum(axis=0)
+    if batches.sum():
+        yield Number("batch_size_mean", float(batches @ sizes / batches.sum()), "1")
+    if len(fleet.groups) > 1:
+        for group, name in enumerate(fleet.groups):
+            yield Number(f"utilization/{name}", busy[group] / max(1, up[group]), "1")
+            yield Number(f"offered_load/{name}", loads[group], "1")
+    yield from _energy_and_cost(fleet, outcome, seconds)
+
+
+def _energy_and_cost(fleet: FleetArrays, outcome: Outcome, seconds: float) -> Iterator[Number]:
+    completed, met = int(outcome.completed.sum()), int(outcome.met.sum())
+    if seconds <= 0:
+        return
+    energy = float(outcome.energy_j.sum())
+    if math.isfinite(energy) and energy > 0:
+        yield Number("power_mean_w", energy / seconds, "W")
+        if completed:
+            yield Number("energy_per_request_j", energy / completed, "J")
+        if met:
+            yield Number("energy_per_good_request_j", energy / met, "J")
+    per_hour = float(np.dot(fleet.price_per_hour, np.diff(fleet.first)))
+    if math.isfinite(per_hour):
+        yield Number("cost_per_hour", per_hour, "price/h")
+        if completed:
+            per_second = completed / seconds
+            yield Number("cost_per_million", per_hour / 3600 / per_second * 1e6, "price/1e6")
+
+
+def _losses(outcome: Outcome) -> Iterator[Number]:
+    injected = int(outcome.injected.sum())
+    dropped = outcome.dropped.sum(axis=0)
+    yield Number("injected", injected, "1")
+    yield Number("dropped", int(dropped.sum()), "1")
+    if injected:
+        yield Number("drop_ratio", float(dropped.sum() / injected), "1")
+        yield Number("slo_attainment", float(outcome.met.sum() / injected), "1")
+    for reason, count in zip(DROPS, dropped, strict=True):
+        yield Number(f"dropped/{reason}", int(count), "1")
+    yield Number("retried", int(outcome.retried.sum()), "1")
+
+
+def _metric(column: Sequence[Number], evidence: Evidence, confidence: float) -> Metric:
+    values, unit = [number.value for number in column], column[0].unit
+    value = float(np.mean(values))
+    if len(values) < 2:
+        return Metric(value=value, unit=unit, evidence=evidence)
+    half = process_half_width(values, confidence) + column[0].resolution * abs(value)
+    low = value - half if min(values) < 0 else max(0.0, value - half)
+    return Metric(value=value, low=low, high=value + half, unit=unit, evidence=evidence)

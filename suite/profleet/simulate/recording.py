@@ -1,0 +1,129 @@
+"""Every request and a timeline of one replication, written while it is simulated."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from profleet.profile.store import replacing
+from profleet.simulate.engine.layout import TABLE_COLUMNS
+from profleet.simulate.records import DROPS, FleetArrays, Ints
+from profleet.simulate.run import Record
+
+REQUESTS, TIMELINE = "requests.parquet", "timeline.json"
+MAX_BATCHES = 1_000_000
+"""A timeline of more batches is cut there: no viewer opens it."""
+
+
+class Recording(AbstractContextManager["Recording"]):
+    """Writes ``requests.parquet`` and ``timeline.json`` into a folder.
+
+    ``requests.parquet`` has a row for every request, in the order in which they left: times in
+    nanoseconds, names of model and group, and why it was dropped, if it was. ``timeline.json`` is
+    in Chrome's trace format, which Perfetto opens: one track a replica, one slice a batch.
+
+    Both are put in place when the block ends without an error.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        arrays: FleetArrays,
+        *,
+        per_request: bool,
+        timeline_ns: tuple[int, int] | None,
+    ) -> None:
+        self.folder, self.arrays, self.timeline_ns = folder, arrays, timeline_ns
+        self.per_request = per_request
+        self.batches: list[Ints] = []
+        self.cut = False
+        self._open = ExitStack()
+        self._writer: Any = None
+
+    def __enter__(self) -> Recording:
+        if self.per_request:
+            import pyarrow.parquet as pq
+
+            path = self._open.enter_context(replacing(self.folder / REQUESTS))
+            self._writer = self._open.enter_context(
+                pq.ParquetWriter(path, self._schema(), compression="zstd")
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+        if kind is None and self.timeline_ns is not None:
+            with replacing(self.folder / TIMELINE) as path:
+                path.write_text(json.dumps(self._chrome(), separators=(",", ":")), "utf-8")
+
+    def record(self) -> Record:
+        """What the engine is to hand over."""
+        on_requests = self._requests if self.per_request else None
+        if self.timeline_ns is None:
+            return Record(on_requests=on_requests)
+        return Record(
+            on_requests=on_requests, on_batches=self._batches, timeline_ns=self.timeline_ns
+        )
+
+    def _schema(self) -> Any:
+        import pyarrow as pa
+
+        names = pa.dictionary(pa.int32(), pa.string())
+        kinds = {"model": names, "group": names, "dropped": names}
+        return pa.schema([(name, kinds.get(name, pa.int64())) for name in TABLE_COLUMNS])
+
+    def _requests(self, rows: Ints) -> None:
+        import pyarrow as pa
+
+        words = {"model": self.arrays.models, "group": self.arrays.groups, "dropped": DROPS}
+        columns = []
+        for name, column in zip(TABLE_COLUMNS, rows.T, strict=True):
+            if name in words:
+                index = pa.array(column.astype(np.int32), mask=column < 0)
+                columns.append(pa.DictionaryArray.from_arrays(index, list(words[name])))
+            else:
+                columns.append(pa.array(np.ascontiguousarray(column)))
+        self._writer.write_table(pa.table(columns, schema=self._schema()))
+
+    def _batches(self, rows: Ints) -> None:
+        kept = sum(map(len, self.batches))
+        self.cut |= kept + len(rows) > MAX_BATCHES
+        self.batches.append(rows[: MAX_BATCHES - kept])
+
+    def _chrome(self) -> dict[str, Any]:
+        """The batches as complete events; times in microseconds, as the format wants."""
+        group_of = self.arrays.group_of
+        rows = np.concatenate(self.batches) if self.batches else np.zeros((0, 7), dtype=np.int64)
+        events: list[dict[str, Any]] = [
+            {"ph": "M", "name": "process_name", "pid": number, "args": {"name": name}}
+            for number, name in enumerate(self.arrays.groups)
+        ]
+        for replica in np.unique(rows[:, 0]).tolist():
+            place = {"pid": int(group_of[replica]), "tid": replica}
+            args = {"name": f"replica {replica}"}
+            events.append({"ph": "M", "name": "thread_name", **place, "args": args})
+        for replica, model, size, formed, start, end, aborted in rows.tolist():
+            place = {"pid": int(group_of[replica]), "tid": replica}
+            name = self.arrays.models[model]
+            if start > formed:
+                events.append(_slice(f"load {name}", formed, start, place, {}))
+            said = {"size": size, **({"aborted": True} if aborted else {})}
+            events.append(_slice(f"{name} x{size}", start, end, place, said))
+        return {"displayTimeUnit": "ms", "traceEvents": events}
+
+
+def _slice(
+    name: str, start: int, end: int, place: dict[str, int], args: dict[str, Any]
+) -> dict[str, Any]:
+    times = {"ts": start / 1e3, "dur": (end - start) / 1e3}
+    return {"ph": "X", "name": name, **place, **times, "args": args}

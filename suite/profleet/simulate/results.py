@@ -1,0 +1,76 @@
+"""Result folders of simulations: written atomically, ``result.json`` last; read with care."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from profleet.profile.store import RESULT, find_results, load_document, write_json, writing
+from profleet.simulate.recording import REQUESTS, TIMELINE
+from profleet.simulate.schema import (
+    INVOCATION_SCHEMA,
+    SIMULATION_SCHEMA,
+    InvocationRecord,
+    SimulationResult,
+)
+from profleet.simulate.tables import TABLES
+
+if TYPE_CHECKING:
+    from profleet.simulate.simulation import Simulation
+
+INVOCATION = "invocation.json"
+LINE = SIMULATION_SCHEMA.partition("/v")[0]
+FILES = {"invocation": INVOCATION, "requests": REQUESTS, "timeline": TIMELINE, "plots": "plots"} | {
+    "report": "report.html"
+}
+
+
+def write_simulation(folder: Path, simulation: Simulation) -> SimulationResult:
+    """Write the tables; return the result, which is not written yet.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    if simulation.outcomes:
+        for name, table in TABLES.items():
+            path = folder / "tables" / f"{name}.parquet"
+            with writing(path) as temporary:
+                table(simulation).to_parquet(temporary, compression="zstd", index=False)
+    return simulation.result()
+
+
+def finish(
+    folder: Path, result: SimulationResult, invocation: InvocationRecord
+) -> SimulationResult:
+    """Write ``invocation.json`` and, last, ``result.json`` with the paths of all files.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    write_json(folder / INVOCATION, invocation.model_dump(mode="json", by_alias=True))
+    paths = {name: path for name, path in FILES.items() if (folder / path).exists()}
+    tables = {f"tables/{name}": f"tables/{name}.parquet" for name in TABLES}
+    paths |= {name: path for name, path in tables.items() if (folder / path).exists()}
+    result = result.model_copy(update={"paths": paths})
+    write_json(folder / RESULT, result.model_dump(mode="json", by_alias=True))
+    return result
+
+
+def find_simulations(folder: Path) -> Iterator[Path]:
+    """Yield the folders of simulations at and below ``folder``, numbered ones in order."""
+    return find_results(folder, LINE)
+
+
+def load_simulation(folder: Path) -> SimulationResult:
+    """Read ``result.json`` of a simulation.
+
+    Raises:
+        StoreError: it is missing, damaged or of a newer version.
+    """
+    return load_document(folder / RESULT, SIMULATION_SCHEMA, SimulationResult)
+
+
+def load_invocation(folder: Path) -> InvocationRecord:
+    """Read ``invocation.json``; raises as ``load_simulation``."""
+    return load_document(folder / INVOCATION, INVOCATION_SCHEMA, InvocationRecord)

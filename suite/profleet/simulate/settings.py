@@ -1,0 +1,146 @@
+"""The configuration of ``profleet simulate``, checked once, before anything starts."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from profleet.execute.settings import Percent, Positive, Settings, TrackingSettings
+from profleet.simulate.fleet.settings import FleetSettings
+from profleet.simulate.policies import (
+    BatchingSettings,
+    PolicySettings,
+    QueueSettings,
+    RouterSettings,
+)
+from profleet.simulate.run import Period
+from profleet.simulate.workload.settings import Mixture, WorkloadSettings
+
+MAX_REQUESTS = 10**12
+MAX_SECONDS = 100 * 86_400
+DROP_RATIO = 0.01
+"""Dropped requests that a promise of latency allows where it does not say."""
+
+
+class SloSettings(Settings):
+    """What the fleet promises (``conf/slo``): latency quantiles, and how few requests it drops."""
+
+    p50_ms: Positive | None
+    p90_ms: Positive | None
+    p95_ms: Positive | None
+    p99_ms: Positive | None
+    p99_9_ms: Positive | None
+    max_drop_ratio: Annotated[float, Field(ge=0, le=1)] | None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SloSettings:
+        given = list(self.bounds.items())
+        for (lower, first), (upper, second) in pairwise(given):
+            if second < first:
+                raise ValueError(f"{upper}_ms ({second:g}) is below {lower}_ms ({first:g})")
+        return self
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The promised latencies in milliseconds, by quantile, lowest quantile first."""
+        names = ("p50", "p90", "p95", "p99", "p99_9")
+        bounds = {name: getattr(self, f"{name}_ms") for name in names}
+        return {name: bound for name, bound in bounds.items() if bound is not None}
+
+    @property
+    def drop_ratio(self) -> float:
+        """The highest ratio of dropped requests that keeps the promise."""
+        return DROP_RATIO if self.max_drop_ratio is None else self.max_drop_ratio
+
+
+class NoAutoscaling(Settings):
+    """The number of replicas does not change."""
+
+    kind: Literal["none"]
+
+
+class SimulateSettings(Settings):
+    """The whole configuration of one simulation."""
+
+    fleet: FleetSettings
+    workload: WorkloadSettings
+    router: RouterSettings
+    batching: BatchingSettings
+    queue: QueueSettings
+    slo: SloSettings
+    autoscaling: NoAutoscaling
+    requests: Annotated[int, Field(ge=1, le=MAX_REQUESTS)] | None
+    duration_s: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    replications: Annotated[int, Field(ge=1, le=10_000)]
+    seed: Annotated[int, Field(ge=0)]
+    confidence: Percent
+    per_request: bool
+    trace: bool
+    trace_window_ms: tuple[Annotated[float, Field(ge=0)], Positive]
+    plugins: tuple[str, ...]
+    store: Annotated[Path, Field(strict=False)]
+    manifests: tuple[str, ...]
+    tracking: TrackingSettings
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SimulateSettings:
+        start, end = self.trace_window_ms
+        if end <= start:
+            raise ValueError(f"trace_window_ms: {end:g} is not after {start:g}")
+        if self.requests is None and self.duration_s is None and not self._ends:
+            raise ValueError("give requests or duration_s: this workload never ends by itself")
+        return self
+
+    @property
+    def _ends(self) -> bool:
+        clients = (
+            [client.arrivals for client in self.workload.clients.values()]
+            if isinstance(self.workload, Mixture)
+            else [self.workload]
+        )
+        return all(each.kind == "trace" and not each.loop for each in clients)
+
+    @property
+    def policy(self) -> PolicySettings:
+        """What decides where requests go and when they are served."""
+        return PolicySettings(router=self.router, batching=self.batching, queue=self.queue)
+
+    @property
+    def period(self) -> Period:
+        """When a replication ends, and what of it is warm-up."""
+        if self.duration_s is not None:
+            end = round(self.duration_s * 1e9)
+            return Period(self.requests, end, warmup_ns=round(self.warmup * end))
+        if self.requests is not None:
+            return Period(self.requests, warmup_requests=int(self.warmup * self.requests))
+        return Period()
+
+    def stated(self) -> dict[str, Any]:
+        """Return what was simulated as plain values, without where results and logs go."""
+        return self.model_dump(mode="json", exclude={"store", "tracking", "manifests"})
+
+    def with_deadlines(self) -> SimulateSettings:
+        """Give requests that have no deadline the highest latency that is promised."""
+        if not self.slo.bounds:
+            return self
+        deadline = list(self.slo.bounds.values())[-1]
+        workload = self.workload
+        if isinstance(workload, Mixture):
+            clients = {
+                name: client.model_copy(update={"arrivals": _due(client.arrivals, deadline)})
+                for name, client in workload.clients.items()
+            }
+            due: Any = workload.model_copy(update={"clients": clients})
+        else:
+            due = _due(workload, deadline)
+        return self.model_copy(update={"workload": due})
+
+
+def _due(workload: Any, deadline_ms: float) -> Any:
+    if workload.deadline_ms is not None:
+        return workload
+    return workload.model_copy(update={"deadline_ms": deadline_ms})

@@ -1,0 +1,184 @@
+"""One configuration simulated: fleet and workload are built, replications executed, summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from profleet.errors import ProfleetError
+from profleet.simulate import policies
+from profleet.simulate.fleet import build_fleet
+from profleet.simulate.fleet.arrays import Fleet
+from profleet.simulate.metrics import Summary, summarize
+from profleet.simulate.random import Streams
+from profleet.simulate.records import FleetArrays, Outcome
+from profleet.simulate.run import Record, simulate_once
+from profleet.simulate.schema import Promise, Served, SimulationResult
+from profleet.simulate.service.sources import Places
+from profleet.simulate.settings import SimulateSettings, SloSettings
+from profleet.simulate.tables import TABLES
+from profleet.simulate.workload import Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from profleet.simulate.recording import Recording
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A configuration made concrete: what serves, what comes, how it is decided."""
+
+    settings: SimulateSettings
+    fleet: Fleet
+    workload: Workload
+    capacity_rps: float
+
+
+@dataclass(eq=False)
+class Simulation:
+    """A scene with the outcomes of its replications, the first ones first."""
+
+    scene: Scene
+    arrays: FleetArrays
+    outcomes: list[Outcome] = field(default_factory=list)
+    interrupted: bool = False
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return one of the tables of ``profleet.simulate.tables``, by its name."""
+        return TABLES[name](self)
+
+    def metrics(self) -> pd.DataFrame:
+        """Return every metric: ``value``, ``low``, ``high``, ``unit``, ``evidence`` by name."""
+        import pandas as pd
+
+        rows = {name: metric.model_dump() for name, metric in self.summary().metrics.items()}
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def summary(self) -> Summary:
+        """Return the metrics, refusals and verdict of the replications that finished."""
+        return summarize(self.arrays, self.outcomes, confidence=self.scene.settings.confidence)
+
+    def result(self) -> SimulationResult:
+        """Return what ``result.json`` holds, without paths."""
+        settings, scene = self.scene.settings, self.scene
+        known: dict[str, Any] = {
+            "seed": settings.seed,
+            "replications": len(self.outcomes),
+            "events": sum(outcome.events for outcome in self.outcomes),
+            "capacity_rps": scene.capacity_rps,
+            "offered_rps": scene.workload.mean_rate_rps,
+            "fleet": [Served.model_validate(row) for row in scene.fleet.describe()],
+            "workload": scene.workload.describe(),
+            "notes": list(scene.fleet.notes),
+            "configuration": settings.stated(),
+        }
+        if not self.outcomes:
+            none = "Interrupted before the first replication was finished."
+            return SimulationResult(status="interrupted", reason=none, **known)
+        summary = self.summary()
+        reason = None
+        if self.interrupted:
+            reason = f"Interrupted after {len(self.outcomes)} of {settings.replications}."
+        return SimulationResult(
+            status="interrupted" if self.interrupted else "finished",
+            reason=reason,
+            verdict=summary.verdict,
+            reasons=list(summary.reasons),
+            slo=list(promises(settings.slo, summary)),
+            metrics=summary.metrics,
+            refused=summary.refused,
+            confidence=settings.confidence,
+            **known,
+        )
+
+
+def prepare(settings: SimulateSettings) -> Scene:
+    """Find profiles and traces, and check that everything fits together.
+
+    Raises:
+        ProfleetError: a profile, trace, plugin or setting cannot be used; says which.
+    """
+    policies.load_plugins(settings.plugins)
+    settings = settings.with_deadlines()
+    places = Places(settings.store, settings.tracking, settings.manifests)
+    size = 1 if settings.batching.kind == "none" else settings.batching.size
+    fleet = build_fleet(settings.fleet, places, max_batch=size, batch_field="batching.size")
+    weights = getattr(settings.workload, "models", None)
+    capacity = fleet.capacity_rps(weights)
+    workload = Workload.build(settings.workload, fleet.models, capacity)
+    return Scene(settings, fleet, workload, capacity)
+
+
+def simulate_scene(
+    scene: Scene,
+    *,
+    recording: Recording | None = None,
+    on_replication: Callable[[int, Outcome], None] | None = None,
+) -> Simulation:
+    """Execute every replication of a scene; Ctrl-C keeps those that are finished.
+
+    Args:
+        scene: from ``prepare``.
+        recording: keeps the requests and the timeline of the first replication.
+        on_replication: told after each one, with its number and outcome.
+
+    Raises:
+        ProfleetError: the parts do not fit together, or a policy of the user failed.
+    """
+    settings = scene.settings
+    simulation: Simulation | None = None
+    for replication, arrays, streams in _replications(scene):
+        if simulation is None:
+            simulation = Simulation(scene, arrays)
+        first = recording if replication == 0 else None
+        try:
+            outcome = simulate_once(
+                arrays,
+                scene.workload.chunks(streams.sequence("arrivals"), settings.requests),
+                settings.policy,
+                streams,
+                settings.period,
+                closed_loop=scene.workload.closed_loop,
+                record=first.record() if first else Record(),
+            )
+        except KeyboardInterrupt:
+            simulation.interrupted = True
+            return simulation
+        simulation.outcomes.append(outcome)
+        if on_replication is not None:
+            on_replication(replication, outcome)
+    if simulation is None:
+        raise ProfleetError("There is no replication to execute.")
+    return simulation
+
+
+def _replications(scene: Scene) -> Iterator[tuple[int, FleetArrays, Streams]]:
+    for replication in range(scene.settings.replications):
+        streams = Streams(scene.settings.seed, replication)
+        yield replication, scene.fleet.arrays(streams.generator("fleet")), streams
+
+
+def promises(slo: SloSettings, summary: Summary) -> Iterator[Promise]:
+    """Say of every promised latency, and of drops where one is promised, whether it was kept.
+
+    A promise is kept when the upper end of the interval keeps it.
+    """
+    for quantile, bound in slo.bounds.items():
+        name = f"latency_{quantile}_ms"
+        metric = summary.metrics.get(name)
+        kept: bool | None = None
+        if metric is not None:
+            kept = (metric.value if metric.high is None else metric.high) <= bound
+        elif summary.verdict == "overloaded":
+            kept = False
+        yield Promise(name=name, bound=bound, unit="ms", kept=kept)
+    if slo.bounds or slo.max_drop_ratio is not None:
+        ratio = summary.metrics.get("drop_ratio")
+        yield Promise(
+            name="drop_ratio",
+            bound=slo.drop_ratio,
+            unit="1",
+            kept=None if ratio is None else ratio.value <= slo.drop_ratio,
+        )
