@@ -45,6 +45,10 @@ class StoreError(ProfleetError):
     """A result folder cannot be read or written."""
 
 
+class HardwareError(ProfleetError):
+    """A device, its parameters or a prediction with it is impossible or undefined."""
+
+
 class TrackingError(ProfleetError):
     """The tracking server did not take what was sent; result files are unaffected."""
 
