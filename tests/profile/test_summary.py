@@ -113,7 +113,8 @@ def test_few_samples_after_a_rest_are_refused_and_told():
 
     few, told = idle(5)
     assert (few.p50_ms.need, few.count, few.ratio) == (6, 5, None)
-    assert told[0] == "Batch 1: too few samples to state the p50 after a rest of 5 ms (needs 6)."
+    assert told[0].startswith("Batch 1: too few samples to state the p50 after a rest of 5 ms")
+    assert "measure.idle_samples" in told[0]
     enough, told = idle(6)
     assert (enough.p50_ms.value, enough.ratio) == (15, 1.5)
     assert len(told) == 1
@@ -238,3 +239,23 @@ def test_a_failed_check_and_an_invalid_scenario_are_told():
     ]
     left = samples.where(samples.phase != SCENARIO)
     assert "The scenario left no samples" in warnings(measurement, left)[-1]
+
+
+def test_a_ratio_is_that_of_the_medians_beside_it():
+    base, rest = (10.0,) * 4 + (40.0,) * 4, (12.0,) * 4 + (20.0,) * 4
+    samples = rows(
+        *[(IDLE, 1, 0, 0, latency) for latency in base],
+        *[(IDLE, 1, 0, 5, latency) for latency in rest],
+    )
+    back_to_back, rested = summarize(make_measurement(QUIET), samples).idle
+    assert rested.ratio == pytest.approx(rested.p50_ms.value / back_to_back.p50_ms.value)
+
+
+def test_what_is_true_of_rests_at_several_batches_is_said_once():
+    samples = rows(
+        *[(phase, batch, 0, 5 * (phase == IDLE), 12.0) for phase in (STEADY, IDLE)
+          for batch in (1, 2) for _ in range(8)]
+    )  # fmt: skip
+    warnings = summarize(make_measurement(QUIET), samples).warnings
+    (told,) = (text for text in warnings if "rests" in text)
+    assert told.startswith("Batch 1, 2: rests were measured in one process")

@@ -7,6 +7,7 @@ from profleet.profile.schema import Value
 from profleet.profile.store import load_result
 from profleet.report.cells import number_text
 from profleet.report.tables import (
+    JobRow,
     comparison_table,
     print_comparison,
     print_jobs,
@@ -107,7 +108,7 @@ def test_output_that_is_no_terminal_is_plain_and_never_cut(capsys, monkeypatch, 
     monkeypatch.setenv("FORCE_COLOR", "1")
     reason = "word " * 200
     result = load_result(make_profile_dir(tmp_path, status="failed", reason=reason, model="m" * 64))
-    print_jobs([result])
+    print_jobs([JobRow("0", result)])
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "…" not in out
@@ -124,7 +125,8 @@ def test_a_narrow_terminal_loses_nothing():
 
 def test_foreign_text_cannot_drive_the_terminal(capsys, tmp_path):
     reason = "a\x1b[2Jb\x07c\r[red]d[/red]"
-    print_jobs([load_result(make_profile_dir(tmp_path, status="failed", reason=reason))])
+    result = load_result(make_profile_dir(tmp_path, status="failed", reason=reason))
+    print_jobs([JobRow("0\x1b", result)])
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "\x07" not in out
@@ -143,19 +145,24 @@ def test_jobs_show_first_latency_best_throughput_and_reasons(capsys, tmp_path):
             )
         ),
     ]  # fmt: skip
-    print_jobs(made)
+    unstable, _ = make_profile(Synthetic())
+    unstable = unstable.model_copy(update={"status": "unstable"})
+    profiles = [unstable, None, None]
+    print_jobs(
+        [JobRow(f"job-{n}", *both) for n, both in enumerate(zip(made, profiles, strict=True))]
+    )
     out = capsys.readouterr().out
-    lines = [line.split() for line in out.splitlines() if line.startswith("squeezenet ")]
+    lines = [line.split() for line in out.splitlines() if line.startswith("job-")]
     metrics = made[0].metrics
     assert lines[0] == [
-        "squeezenet", "onnxruntime", "finished", "1",
+        "job-0", "squeezenet", "onnxruntime", "finished,", "unstable", "1",
         number_text(metrics["latency_p50_ms/b1"].value),
         number_text(metrics["latency_p99_ms/b1"].value),
         "8", number_text(metrics["throughput_rps/b8"].value),
     ]  # fmt: skip
-    assert lines[1][3:5] == ["find", "peak"]
+    assert lines[1][3:6] == ["finished", "find", "peak"]
     assert lines[1][-1] == "61.50"
-    assert lines[2][3:] == ["-"] * 5
+    assert lines[2][4:] == ["-"] * 5
     assert (
         "squeezenet · openvino: unsupported: The operator Foo is unknown. Use onnxruntime." in out
     )

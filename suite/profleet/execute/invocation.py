@@ -13,7 +13,8 @@ from pathlib import Path
 
 from profleet.errors import ProfleetError
 from profleet.execute.settings import TrackingSettings
-from profleet.profile.store import Result, find_results, load_profile, load_result
+from profleet.profile.schema import Profile
+from profleet.profile.store import Result, find_results, load_profile, load_result, source_of
 
 
 @dataclass
@@ -68,21 +69,26 @@ class Invocation:
 def show(root: Path, results: list[tuple[Path, Result]]) -> None:
     """Print the profile of one job, or one table of all jobs, and draw their comparison."""
     from profleet.report.plots import write_comparison
-    from profleet.report.tables import print_jobs, print_profile
+    from profleet.report.tables import JobRow, print_jobs, print_profile
 
-    finished = [
-        folder / (result.reused_from or "")
+    jobs = [
+        JobRow(str(folder.relative_to(root)), result, _profile(folder, result))
         for folder, result in results
-        if result.status == "finished"
     ]
-    if len(results) == 1 and finished:
-        print_profile(load_profile(finished[0]))
-    elif results:
-        print_jobs([result for _, result in results])
-        if len(finished) > 1:
+    profiles = [job.profile for job in jobs if job.profile is not None]
+    if len(jobs) == 1 and profiles:
+        print_profile(profiles[0])
+    elif jobs:
+        print_jobs(jobs)
+        if len(profiles) > 1:
             with suppress(OSError):  # a picture is not worth a failed sweep
-                write_comparison([load_profile(folder) for folder in finished], root / "plots")
+                write_comparison(profiles, root / "plots")
     say(f"Results: {root}")
+
+
+def _profile(folder: Path, result: Result) -> Profile | None:
+    finished = result.status == "finished"
+    return load_profile(source_of(folder, result)) if finished else None
 
 
 def say(text: str) -> None:

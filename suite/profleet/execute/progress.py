@@ -74,7 +74,7 @@ class Progress:
 
     def _show(self, phase: str, where: str, detail: str) -> None:
         elapsed = time.monotonic() - self._started
-        clock = f"{elapsed:.0f} s of at most {self._budget:.0f} s"
+        clock = f"{elapsed:.0f} s, budget {self._budget:.0f} s"
         parts = [part for part in (where, detail, phase) if part]
         if self._live is not None:
             line = Text.assemble(

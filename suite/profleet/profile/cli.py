@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,12 @@ def _print(jobs: list[Job], *, compare: bool) -> None:
         else:
             tables.print_profile(profile, console)
         return
-    tables.print_jobs([result for _, result, _ in jobs], console)
+    root = os.path.commonpath([folder.absolute() for folder, _, _ in jobs])
+    rows = [
+        tables.JobRow(os.path.relpath(folder, root), result, profile)
+        for folder, result, profile in jobs
+    ]
+    tables.print_jobs(rows, console)
     profiles = [profile for _, _, profile in jobs if profile is not None]
     if compare and any(profile.points for profile in profiles):
         console.print()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics as stdlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from profleet.profile.statistics import (
     Interval,
     mean_estimate,
     needed,
+    quantile,
     quantile_estimate,
     throughput_estimate,
 )
@@ -192,7 +193,7 @@ def _rest(
     p50, base = _percentile(groups, "p50"), _percentile(list(back_to_back.values()), "p50")
     stated = isinstance(p50, Estimate) and isinstance(base, Estimate)
     ratios = [
-        float(np.median(latencies) / np.median(back_to_back[process]))
+        _median(latencies) / _median(back_to_back[process])
         for process, latencies in after.items()
         if process in back_to_back
     ]
@@ -203,6 +204,10 @@ def _rest(
         p50_ms=p50,
         ratio=stdlib.median(ratios) if stated else None,
     )
+
+
+def _median(latencies: NDArray[np.float64]) -> float:
+    return quantile(np.sort(latencies), PERCENTILES["p50"])  # the one that p50_ms states
 
 
 def _by_process(samples: Samples) -> dict[int, NDArray[np.float64]]:
@@ -244,24 +249,28 @@ def _warnings(measurement: Measurement, points: list[PointSummary]) -> Iterator[
 
 
 def _about_rests(idle: list[IdleSummary], samples: Samples) -> Iterator[str]:
-    for batch_size in dict.fromkeys(rest.batch_size for rest in idle):
-        rested = samples.where((samples.phase == IDLE) & (samples.batch_size == batch_size))
-        refused = [
-            f"{rest.gap_ms:g}"
-            for rest in idle
-            if rest.batch_size == batch_size and isinstance(rest.p50_ms, Insufficient)
-        ]
-        if refused:
-            need = needed(PERCENTILES["p50"])
-            yield (
-                f"Batch {batch_size}: too few samples to state the p50 after a rest of "
-                f"{', '.join(refused)} ms (needs {need})."
-            )
-        if len(np.unique(rested.process)) == 1:
-            yield (
-                f"Batch {batch_size}: rests were measured in one process, so their intervals leave "
-                "out how processes differ and may be too narrow."
-            )
+    batches: dict[int, list[IdleSummary]] = {}
+    for rest in idle:
+        batches.setdefault(rest.batch_size, []).append(rest)
+    yield from _by_batch(
+        (batch_size, text)
+        for batch_size, rests in batches.items()
+        for text in _rest_warnings(rests, samples.where(samples.batch_size == batch_size))
+    )
+
+
+def _rest_warnings(rests: list[IdleSummary], samples: Samples) -> Iterator[str]:
+    refused = [f"{rest.gap_ms:g}" for rest in rests if isinstance(rest.p50_ms, Insufficient)]
+    if refused:
+        yield (
+            f"too few samples to state the p50 after a rest of {', '.join(refused)} ms (needs "
+            f"{needed(PERCENTILES['p50'])}). Raise measure.budget_seconds or measure.idle_samples."
+        )
+    if len(np.unique(samples.where(samples.phase == IDLE).process)) == 1:
+        yield (
+            "rests were measured in one process, so their intervals leave out how processes "
+            "differ and may be too narrow."
+        )
 
 
 def _about_scenario(
@@ -280,15 +289,22 @@ def _about_scenario(
                 "The scenario: measured in one process, and its requests depend on each other, so "
                 "no intervals are stated. Another run may give other numbers."
             )
-        yield from (f"The scenario: {text}" for text in _withheld(scenario))
+        yield from (f"The scenario: {text}" for text in _withheld(scenario, "scenario.min_queries"))
 
 
 def _about_points(points: list[Point], summaries: dict[int, PointSummary]) -> Iterator[str]:
+    yield from _by_batch(
+        (point.batch_size, text)
+        for point in points
+        for text in _point_warnings(point, summaries.get(point.batch_size))
+    )
+
+
+def _by_batch(told: Iterable[tuple[int, str]]) -> Iterator[str]:
     """Say each thing once, with all the batch sizes it is true of."""
     batches: dict[str, list[int]] = {}
-    for point in points:
-        for text in _point_warnings(point, summaries.get(point.batch_size)):
-            batches.setdefault(text, []).append(point.batch_size)
+    for batch_size, text in told:
+        batches.setdefault(text, []).append(batch_size)
     for text, sizes in batches.items():
         yield f"Batch {', '.join(map(str, sizes))}: {text}"
 
@@ -314,7 +330,7 @@ def _point_warnings(point: Point, summary: PointSummary | None) -> Iterator[str]
             "too narrow."
         )
     latency = summary.latency_ms
-    yield from _withheld(latency)
+    yield from _withheld(latency, "measure.min_samples and measure.budget_seconds")
     if latency.std >= UNSTEADY_STD * latency.mean.value:
         yield (
             f"the standard deviation is more than {UNSTEADY_STD:.0%} of the mean. Compare medians, "
@@ -322,11 +338,11 @@ def _point_warnings(point: Point, summary: PointSummary | None) -> Iterator[str]
         )
 
 
-def _withheld(latency: Latency) -> Iterator[str]:
+def _withheld(latency: Latency, remedy: str) -> Iterator[str]:
     refused = [
         f"{percentile} (needs {entry.need})"
         for percentile, entry in latency.percentiles.items()
         if isinstance(entry, Insufficient)
     ]
     if refused:
-        yield f"too few samples to state {', '.join(refused)}."
+        yield f"too few samples to state {', '.join(refused)}. Raise {remedy}."

@@ -15,6 +15,7 @@ NONE = "-"
 STYLES = {
     "steady": "green", "finished": "green", "passed": "green", "valid": "green",
     "unstable": "yellow", "unsupported": "yellow", "interrupted": "yellow",
+    "finished, unstable": "yellow",
     "failed": "red", "invalid": "red",
 }  # fmt: skip
 
@@ -31,7 +32,7 @@ def table_of(title: str, *columns: str) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    words = {"model", "framework", "status", "output", "result"}
+    words = {"job", "model", "framework", "status", "output", "result"}
     for column in columns:
         table.add_column(column, justify="left" if column in words else "right", overflow="fold")
     return table

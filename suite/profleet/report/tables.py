@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
@@ -50,6 +51,21 @@ WIDE = 100_000
 INTERVAL = f"[{100 * CONFIDENCE:g} % CI]"
 
 
+@dataclass(frozen=True)
+class JobRow:
+    """One job among others: ``name`` is its folder, ``profile`` what it measured if it finished."""
+
+    name: str
+    result: Result
+    profile: Profile | None = None
+
+    @property
+    def status(self) -> str:
+        """Whether the job finished, and whether another run may give other numbers."""
+        unstable = self.profile is not None and self.profile.status == "unstable"
+        return "finished, unstable" if unstable else self.result.status
+
+
 def make_console() -> Console:
     """Return a console on standard output: the terminal's width there, unlimited elsewhere."""
     if sys.stdout.isatty():
@@ -80,11 +96,11 @@ def print_profile(profile: Profile, console: Console | None = None) -> None:
         console.print(safe_text(f"Warning: {warning}", "yellow"))
 
 
-def print_jobs(results: Sequence[Result], console: Console | None = None) -> None:
+def print_jobs(jobs: Sequence[JobRow], console: Console | None = None) -> None:
     """Print one row a job, then why those that did not finish have no profile."""
     console = console or make_console()
-    console.print(jobs_table(results))
-    failed = [result for result in results if result.status != "finished"]
+    console.print(jobs_table(jobs))
+    failed = [job.result for job in jobs if job.result.status != "finished"]
     if failed:
         console.print()
     for result in failed:
@@ -121,12 +137,13 @@ def profile_tables(profile: Profile) -> list[Table]:
     return tables
 
 
-def jobs_table(results: Iterable[Result]) -> Table:
-    """Return one row a job: latency of its first batch, its best throughput."""
-    table = table_of("Jobs", "model", "framework", "status")
+def jobs_table(jobs: Iterable[JobRow]) -> Table:
+    """Return one row a job: its folder, latency of its first batch, its best throughput."""
+    table = table_of("Jobs", "job", "model", "framework", "status")
     for name in ("first batch", "p50 ms", "p99 ms", "best batch", "items/s"):
         table.add_column(name, justify="right", overflow="fold")
-    for result in results:
+    for job in jobs:
+        result = job.result
         first = _first_condition(result)
         best = max(
             (name for name in result.metrics if name.startswith("throughput_rps/")),
@@ -134,9 +151,10 @@ def jobs_table(results: Iterable[Result]) -> Table:
             default="peak_rps",
         )
         table.add_row(
+            safe_text(job.name),
             safe_text(name_of(result.stack.model)),
             safe_text(name_of(result.stack.framework)),
-            status_text(result.status),
+            status_text(job.status),
             condition_text(first),
             _metric(result, f"latency_p50_ms/{first}"),
             _metric(result, f"latency_p99_ms/{first}"),
@@ -283,7 +301,7 @@ def _copies(points: Sequence[Point]) -> Table:
             reasons.setdefault(reading.unavailable, []).append(name)
     notes = [f"{NONE} {', '.join(names)}: {why}" for why, names in reasons.items()]
     if any(point.peak_rss_shared for point in points):
-        notes.append("* peak memory of a process that had measured other batch sizes before")
+        notes.append("* peak memory of a process that had executed other batch sizes before")
     table.caption = safe_text("\n".join(notes)) if notes else None
     return table
 
