@@ -15,10 +15,12 @@ from profleet.errors import EngineError
 from profleet.paths import data_dir
 
 
-def test_every_framework_of_the_issue_has_a_recipe():
+@pytest.mark.wheel
+def test_every_framework_has_a_recipe():
     assert recipes() == ("onnxruntime", "onnxruntime-cuda", "openvino", "torch", "torch-cuda")
 
 
+@pytest.mark.wheel
 @pytest.mark.parametrize("name", recipes())
 def test_a_lock_holds_what_the_framework_promises(name: str):
     recipe, framework = load(name), containers.framework(name)
