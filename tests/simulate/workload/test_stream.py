@@ -191,7 +191,7 @@ def test_a_thousand_clients_fit_into_little_memory():
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 800e6
+    assert peak < 400e6
 
 
 def test_constant_columns_share_memory():

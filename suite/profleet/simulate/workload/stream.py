@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from profleet.simulate.records import NO_DEADLINE, Arrivals, Floats, Ints, Small
+from profleet.simulate.workload.rates import HORIZON_NS
 
 BLOCK = 65_536
 """Requests drawn at a time, and the usual size of a chunk."""
 
-CLIENT_BLOCK = 4096
+CLIENT_BLOCK = 2048
 """Requests drawn at a time for each of several clients, of which there may be a thousand."""
 
 GAPS, STATES, MODELS = range(3)
@@ -54,6 +56,9 @@ class _Constant(Generic[T]):
         return self._column[:count]
 
 
+_constant = lru_cache(maxsize=1024)(_Constant)
+
+
 class Marks:
     """What the requests of one client carry besides their time.
 
@@ -66,11 +71,11 @@ class Marks:
         total = np.cumsum(np.asarray(weights, dtype=np.float64))
         self._share = total / total[-1]
         chosen = np.flatnonzero(weights)
-        self._only = _Constant(int(chosen[0]), np.int32) if len(chosen) == 1 else None
-        self._client = _Constant(client, np.int32)
-        self._priority = _Constant(priority, np.int32)
-        self._deadline = _Constant(NO_DEADLINE if deadline_ns is None else deadline_ns, np.int64)
-        self._work = _Constant(1.0, np.float64)
+        self._only = _constant(int(chosen[0]), np.int32) if len(chosen) == 1 else None
+        self._client = _constant(client, np.int32)
+        self._priority = _constant(priority, np.int32)
+        self._deadline = _constant(NO_DEADLINE if deadline_ns is None else deadline_ns, np.int64)
+        self._work = _constant(1.0, np.float64)
 
     def put_on(
         self,
@@ -96,31 +101,34 @@ class Marks:
         return np.searchsorted(self._share, rng.random(count), side="right").astype(np.int32)
 
 
+_NOTHING = Arrivals(
+    *(np.zeros(0, dtype) for dtype in (np.int64, np.int32, np.int32, np.int32, np.int64, float))
+)
+
+
 def merged(sources: Sequence[Iterator[Arrivals]]) -> Iterator[Arrivals]:
     """Yield the requests of all sources in order of time; at equal times the first source leads."""
     ahead: dict[int, Arrivals] = {}
-    waiting = dict(enumerate(sources))
+    unfinished = dict(enumerate(sources))
     while True:
-        for index, source in list(waiting.items()):
-            if index in ahead:
-                continue
-            block = next((some for some in source if len(some)), None)
-            if block is None:
-                del waiting[index]
-            else:
-                ahead[index] = block
+        for index, source in list(unfinished.items()):
+            # Well ahead, so that every round has much to merge for each source.
+            while len(held := ahead.get(index, _NOTHING)) < CLIENT_BLOCK // 2:
+                block = next(source, None)
+                if block is None:
+                    del unfinished[index]
+                    break
+                ahead[index] = joint([held, block]) if len(held) else block
         if not ahead:
             return
-        # What comes after the last known time of any source is not known yet.
-        known = min(int(block.time_ns[-1]) for block in ahead.values())
+        # What comes after the last known time of an unfinished source is not known yet.
+        known = min((int(ahead[index].time_ns[-1]) for index in unfinished), default=HORIZON_NS)
         ready = []
         for index, block in sorted(ahead.items()):
             count = int(np.searchsorted(block.time_ns, known, side="right"))
             ready.append(part(block, 0, count))
-            if count == len(block):
-                del ahead[index]
-            else:
-                ahead[index] = part(block, count, len(block))
+            ahead[index] = part(block, count, len(block))
+        ahead = {index: block for index, block in ahead.items() if len(block)}
         joined = joint(ready)
         order = np.argsort(joined.time_ns, kind="stable")
         yield Arrivals(*(getattr(joined, field.name)[order] for field in fields(Arrivals)))
