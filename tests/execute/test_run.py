@@ -111,6 +111,7 @@ def test_resume_skips_what_is_finished(shop):
         ("executor.memory_limit_mb=1", "memory_limit_mb"),
         ("scenario=nope", "scenario"),
         ("tracking=server", "tracking.uri"),
+        ("tracking.uri=results", "neither a database nor a server"),
         ("store=/proc/nope", "/proc/nope"),
         ("batch_sizes=[1,2", "batch_sizes"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -197,6 +198,12 @@ class RunSettings(Settings):
             )
         if len(set(self.batch_sizes)) != len(self.batch_sizes):
             raise ValueError(f"batch_sizes holds a size twice: {list(self.batch_sizes)}")
+        uri = self.tracking.uri
+        if uri is not None and urlsplit(uri).scheme in {"", "file"}:  # said before measuring
+            raise ValueError(
+                f"tracking.uri={uri} names neither a database nor a server; say "
+                "sqlite:///FOLDER/profleet.db, http://HOST:5000 or tracking=none"
+            )
         return self
 
 
