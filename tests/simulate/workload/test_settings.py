@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from profleet.errors import ConfigError
 from profleet.paths import data_dir
 from profleet.simulate.records import ClosedLoop
-from profleet.simulate.workload import Workload, parse
+from profleet.simulate.workload import Workload, model_shares, parse
 from workloads import drawn, workload
 
 CONF = sorted(path.stem for path in (data_dir("conf") / "workload").glob("*.yaml"))
@@ -132,6 +132,8 @@ REFUSED = {
                             "workload.clients.a.arrivals: say how many"),
     "rates in two places": ({"kind": "mixture", "rate": 1, "clients": {"a": {"arrivals": POISSON}}},
                             "workload: clients.a: has a rate of its own"),
+    "loads and rates": ({"kind": "mixture", "clients": {"a": {"arrivals": POISSON}, "b": {
+        "arrivals": {"kind": "poisson", "load": 1}}}}, "workload: clients: some have a load"),
     "weight": ({"kind": "mixture", "rate": 1, "clients": {"a": {**CLIENT, "weight": 0}}},
                "workload.clients.a.weight: input should be greater than 0"),
     "share too small": ({"kind": "mixture", "rate": 1, "clients": {"a": {**CLIENT, "weight": 1e-9},
@@ -178,6 +180,46 @@ def test_what_cannot_work_is_refused_by_name(case):
     assert said in str(error.value)
     assert str(error.value).startswith("Configuration: ")
     assert "\n" not in str(error.value)
+
+
+ONE, OTHER = {"kind": "poisson", "models": {"a": 1, "b": 3}}, {"kind": "poisson"}
+SHARES = {
+    "equal": ({"kind": "poisson"}, [1 / 3, 1 / 3, 1 / 3]),
+    "weights": (ONE, [0.25, 0.75, 0]),
+    "mixture by weight": ({"kind": "mixture", "load": 0.5, "clients": {
+        "x": {"weight": 3, "arrivals": ONE}, "y": {"arrivals": {**ONE, "models": {"c": 9}}}}},
+        [0.1875, 0.5625, 0.25]),
+    "mixture by rate": ({"kind": "mixture", "clients": {
+        "x": {"arrivals": {**ONE, "rate": 30}}, "y": {"arrivals": {**OTHER, "rate": 10}}}},
+        [0.75 / 4 + 0.25 / 3, 0.75 * 3 / 4 + 0.25 / 3, 0.25 / 3]),
+    "mixture by load": ({"kind": "mixture", "clients": {
+        "x": {"arrivals": {**ONE, "load": 0.1}}, "y": {"arrivals": {**ONE, "load": 0.7}}}},
+        [0.25, 0.75, 0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SHARES)
+def test_shares_of_models_are_those_of_the_requests(case):
+    plain, shares = SHARES[case]
+    names = ("a", "b", "c")
+    found = model_shares(parse(plain), names)
+    assert [found[name] for name in names] == pytest.approx(shares)
+    rate = {} if "mixture" in case and "load" not in case else {"load": 0.5}
+    source = Workload.build(
+        parse({**plain, **rate} if "clients" not in plain else plain), names, 9.0
+    )
+    counts = np.bincount(drawn(source, 100_000).model, minlength=3)
+    assert counts / 100_000 == pytest.approx(shares, abs=0.01)
+
+
+def test_shares_of_a_trace_are_those_of_its_lines(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("model,arrival_ns\na,1\nb,2\na,3\nc,9\n")
+    plain = {"kind": "trace", "format": "lightning", "path": str(path)}
+    kept = parse({**plain, "trace_models": "keep", "rename": {"c": "b"}})
+    assert model_shares(kept, ("b", "a")) == {"b": 0.5, "a": 0.5}
+    spread = parse({**plain, "trace_models": "spread"})
+    assert model_shares(spread, ("x", "y")) == {"x": 0.75, "y": 0.25}
 
 
 def test_a_fleet_without_models_is_refused():

@@ -5,6 +5,7 @@ synthetic processes, mixtures of clients, closed loops, and replays of recorded 
 """
 
 from profleet.simulate.workload.build import Workload
+from profleet.simulate.workload.mix import model_shares
 from profleet.simulate.workload.settings import WorkloadSettings, parse
 from profleet.simulate.workload.statistics import RateStatistics, RateSummary
 from profleet.simulate.workload.traces import TraceError
@@ -15,5 +16,6 @@ __all__ = [
     "TraceError",
     "Workload",
     "WorkloadSettings",
+    "model_shares",
     "parse",
 ]

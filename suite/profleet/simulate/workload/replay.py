@@ -67,6 +67,14 @@ class Replay:
         recorded = self.summary.rates.mean_rps
         return None if math.isnan(recorded) else recorded / self._stretch
 
+    def model_counts(self, models: Sequence[str]) -> dict[str, float]:
+        """Return how many requests of the trace ask for each model."""
+        assert self._model is not None
+        counts = dict.fromkeys(models, 0.0)
+        for model, count in zip(self._model, self.summary.labels.values(), strict=True):
+            counts[models[model]] += count
+        return counts
+
     def blocks(self, marks: Marks, rng: np.random.Generator) -> Iterator[Arrivals]:
         """Yield the requests; without end if the trace loops.
 

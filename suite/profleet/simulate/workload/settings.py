@@ -224,6 +224,11 @@ class Mixture(Settings):
         if self.rate is not None and self.load is not None:
             raise ValueError("rate and load are two ways to say the same: give one, not both")
         if self.rate is None and self.load is None:
+            if len({client.arrivals.load is None for client in self.clients.values()}) > 1:
+                raise ValueError(
+                    "clients: some have a load and some have not; what a fleet can serve depends "
+                    "on their mix, so give all of them a load, or none"
+                )
             return self
         for name, client in self.clients.items():
             arrivals = client.arrivals
