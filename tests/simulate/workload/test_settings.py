@@ -184,8 +184,8 @@ def test_what_cannot_work_is_refused_by_name(case):
 
 ONE, OTHER = {"kind": "poisson", "models": {"a": 1, "b": 3}}, {"kind": "poisson"}
 SHARES = {
-    "equal": ({"kind": "poisson"}, [1 / 3, 1 / 3, 1 / 3]),
-    "weights": (ONE, [0.25, 0.75, 0]),
+    "equal": ({**OTHER, "load": 0.5}, [1 / 3, 1 / 3, 1 / 3]),
+    "weights": ({**ONE, "load": 0.5}, [0.25, 0.75, 0]),
     "mixture by weight": ({"kind": "mixture", "load": 0.5, "clients": {
         "x": {"weight": 3, "arrivals": ONE}, "y": {"arrivals": {**ONE, "models": {"c": 9}}}}},
         [0.1875, 0.5625, 0.25]),
@@ -204,11 +204,8 @@ def test_shares_of_models_are_those_of_the_requests(case):
     names = ("a", "b", "c")
     found = model_shares(parse(plain), names)
     assert [found[name] for name in names] == pytest.approx(shares)
-    rate = {} if "mixture" in case and "load" not in case else {"load": 0.5}
-    source = Workload.build(
-        parse({**plain, **rate} if "clients" not in plain else plain), names, 9.0
-    )
-    counts = np.bincount(drawn(source, 100_000).model, minlength=3)
+    requests = drawn(Workload.build(parse(plain), names, 9.0), 100_000)
+    counts = np.bincount(requests.model, minlength=3)
     assert counts / 100_000 == pytest.approx(shares, abs=0.01)
 
 

@@ -137,7 +137,8 @@ class Work(Settings):
     """Service time from token counts, as a multiple of what the profile measured.
 
     ``constant + per_input * input_tokens + per_output * output_tokens``; with ``relative`` divided
-    by its mean over the trace, so that the mean request is one like those measured.
+    by its mean over the trace, so that the mean request is one like those measured. ``load`` counts
+    requests: without ``relative`` it says nothing about how busy they keep the fleet.
     """
 
     constant: Weight = 0.0
