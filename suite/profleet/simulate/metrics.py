@@ -233,6 +233,14 @@ def _energy_and_cost(fleet: FleetArrays, outcome: Outcome, seconds: float) -> It
         if completed:
             per_second = completed / seconds
             yield Number("cost_per_million", per_hour / 3600 / per_second * 1e6, "price/1e6")
+    if len(fleet.groups) > 1:
+        joules = np.add.reduceat(outcome.energy_j, fleet.first[:-1])
+        prices = fleet.price_per_hour * np.diff(fleet.first)
+        for group, name in enumerate(fleet.groups):
+            if math.isfinite(joules[group]) and joules[group] > 0:
+                yield Number(f"power_mean_w/{name}", float(joules[group]) / seconds, "W")
+            if math.isfinite(prices[group]):
+                yield Number(f"cost_per_hour/{name}", float(prices[group]), "price/h")
 
 
 def _losses(outcome: Outcome) -> Iterator[Number]:
