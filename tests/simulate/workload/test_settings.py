@@ -65,9 +65,19 @@ def test_every_file_composes_and_gives_requests(name, tmp_path):
     json.dumps(found.describe(), allow_nan=False)
 
 
-def test_a_file_that_needs_a_path_says_so():
-    with pytest.raises(Exception, match="path"):
-        composed("csv", "workload.csv.time=at")
+@pytest.mark.parametrize(
+    ("name", "overrides", "said"),
+    [
+        ("trace", [], "give either a dataset or the format"),
+        ("trace", ["workload.format=burstgpt"], "path: name the file"),
+        ("lightning", [], "path: name the file"),
+        ("csv", ["workload.path=x"], "workload.csv.time: input should be"),
+    ],
+)
+def test_what_a_file_leaves_open_is_asked_for(name, overrides, said):
+    with pytest.raises(ConfigError) as error:
+        parse(composed(name, *overrides))
+    assert said in str(error.value)
 
 
 def test_load_is_a_fraction_of_the_capacity():
