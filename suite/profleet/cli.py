@@ -33,6 +33,28 @@ single_stream|multi_stream|server|offline|find_peak, executor, tracking=sqlite|s
 setup=dry_run|apply|off, resume, allow_unsupported, manifests. `profleet run --cfg job` shows all.
 """
 
+SIMULATE_HELP = """\
+usage: profleet simulate [-m] [KEY=VALUE ...] [Hydra options]
+
+Simulate what a fleet does with a stream of requests.
+
+  profleet simulate workload.rate=2000
+  profleet simulate fleet.count=32 workload.load=0.8 router=least_work slo.p99_ms=50
+  profleet simulate -m router=random,jsq,power_of_two workload.load=0.5,0.7,0.9
+  profleet simulate fleet=theory fleet.servers=16 workload.load=0.8 router=central_queue
+  profleet simulate workload=azure_llm_2023_conv workload.load=0.6 trace=true
+
+  -m, --multirun        one simulation for every combination of the comma-separated values
+  --cfg job             print the configuration instead of executing
+  --info searchpath     where configuration comes from
+  --config-dir DIR      add a folder with configuration groups of your own
+  --hydra-help          every Hydra option
+
+Keys: fleet, workload, router, batching, slo, queue, requests, duration_s, warmup, replications,
+seed, confidence, per_request, trace, plugins, tracking, store. `profleet simulate --cfg job` shows
+them all; the README of suite/profleet/simulate describes them.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (0 done, 1 something failed, 2 a mistake)."""
@@ -53,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(words: list[str]) -> int:
     if words[:1] == ["run"]:
         return _run(words[1:])
+    if words[:1] == ["simulate"]:
+        return _simulate(words[1:])
     if any(word in {"-sc", "--shell-completion"} for word in words[:1]):
         return _complete(words)
     parsed = _parser().parse_args(words)
@@ -72,16 +96,30 @@ def _run(words: list[str]) -> int:
     return run(words)
 
 
+def _simulate(words: list[str]) -> int:
+    if any(word in {"-h", "--help"} for word in words):
+        print(SIMULATE_HELP, end="")
+        return 0
+    from profleet.simulate.app import main as simulate
+
+    return simulate(words)
+
+
 def _complete(words: list[str]) -> int:
-    """Answer the shell: subcommands from here, everything after ``run`` from Hydra."""
+    """Answer the shell: subcommands from here, what follows a Hydra command from Hydra."""
     line = os.environ.get("COMP_LINE", "")
     typed = line.split()
+    command = typed[1] if len(typed) > 1 and typed[1] in HYDRA_COMMANDS else None
     if any(word.startswith("query") for word in words):
-        if typed[1:2] != ["run"]:
+        if command is None:
             if len(typed) < 2 or (len(typed) == 2 and not line.endswith(" ")):
                 print(" ".join(name for name in COMMANDS if name.startswith("".join(typed[1:]))))
             return 0
-        os.environ["COMP_LINE"] = line.replace(" run", "", 1)
+        os.environ["COMP_LINE"] = line.replace(f" {command}", "", 1)
+    if command == "simulate":
+        from profleet.simulate.app import main as simulate
+
+        return simulate(words)
     from profleet.execute.app import main as run
 
     return run(words)
@@ -97,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     subparsers.add_parser(
         "run", help="measure a stack, a sweep of stacks or a suite", add_help=False
+    )
+    subparsers.add_parser(
+        "simulate", help="simulate what a fleet does with a stream of requests", add_help=False
     )
     from profleet.container import cli as container
     from profleet.hardware import cli as hardware
@@ -127,4 +168,5 @@ def _recover(parsed: argparse.Namespace) -> int:
     return 0 if result.status == "finished" else 1
 
 
-COMMANDS = ("run", "manifest", "profile", "hardware", "image", "log", "ui", "recover")
+HYDRA_COMMANDS = ("run", "simulate")
+COMMANDS = (*HYDRA_COMMANDS, "manifest", "profile", "hardware", "image", "log", "ui", "recover")

@@ -213,12 +213,12 @@ def parse(config: DictConfig) -> RunSettings:
     Raises:
         ConfigError: an interpolation or a value cannot be used; names the key.
     """
-    return check(RunSettings, _plain(config))
+    return check(RunSettings, resolved(config))
 
 
 def tracking_of(config: DictConfig) -> TrackingSettings:
     """Resolve and check only where to log; raises as :func:`parse` does."""
-    return check(TrackingSettings, _plain(config)["tracking"])
+    return check(TrackingSettings, resolved(config)["tracking"])
 
 
 def store_of(config: DictConfig) -> Path:
@@ -239,7 +239,7 @@ def unresolved(error: OmegaConfBaseException) -> ConfigError:
     return ConfigError(f"The configuration cannot be resolved: {str(error).splitlines()[0]}.")
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
+def resolved(config: DictConfig) -> dict[str, Any]:
     """Resolve everything but Hydra's own part, with the store as an absolute path."""
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:

@@ -12,7 +12,8 @@ import numpy as np
 
 from profleet.profile.store import replacing
 from profleet.simulate.engine.layout import TABLE_COLUMNS
-from profleet.simulate.records import DROPS, FleetArrays, Ints
+from profleet.simulate.fleet.arrays import Fleet
+from profleet.simulate.records import DROPS, Ints
 from profleet.simulate.run import Record
 
 REQUESTS, TIMELINE = "requests.parquet", "timeline.json"
@@ -33,12 +34,13 @@ class Recording(AbstractContextManager["Recording"]):
     def __init__(
         self,
         folder: Path,
-        arrays: FleetArrays,
+        fleet: Fleet,
         *,
         per_request: bool,
         timeline_ns: tuple[int, int] | None,
     ) -> None:
-        self.folder, self.arrays, self.timeline_ns = folder, arrays, timeline_ns
+        self.folder, self.fleet, self.timeline_ns = folder, fleet, timeline_ns
+        self.groups = tuple(group.name for group in fleet.groups)
         self.per_request = per_request
         self.batches: list[Ints] = []
         self.cut = False
@@ -85,7 +87,7 @@ class Recording(AbstractContextManager["Recording"]):
     def _requests(self, rows: Ints) -> None:
         import pyarrow as pa
 
-        words = {"model": self.arrays.models, "group": self.arrays.groups, "dropped": DROPS}
+        words = {"model": self.fleet.models, "group": self.groups, "dropped": DROPS}
         columns = []
         for name, column in zip(TABLE_COLUMNS, rows.T, strict=True):
             if name in words:
@@ -102,11 +104,12 @@ class Recording(AbstractContextManager["Recording"]):
 
     def _chrome(self) -> dict[str, Any]:
         """The batches as complete events; times in microseconds, as the format wants."""
-        group_of = self.arrays.group_of
+        counts = [group.count for group in self.fleet.groups]
+        group_of = np.repeat(np.arange(len(counts)), counts)
         rows = np.concatenate(self.batches) if self.batches else np.zeros((0, 7), dtype=np.int64)
         events: list[dict[str, Any]] = [
             {"ph": "M", "name": "process_name", "pid": number, "args": {"name": name}}
-            for number, name in enumerate(self.arrays.groups)
+            for number, name in enumerate(self.groups)
         ]
         for replica in np.unique(rows[:, 0]).tolist():
             place = {"pid": int(group_of[replica]), "tid": replica}
@@ -114,7 +117,7 @@ class Recording(AbstractContextManager["Recording"]):
             events.append({"ph": "M", "name": "thread_name", **place, "args": args})
         for replica, model, size, formed, start, end, aborted in rows.tolist():
             place = {"pid": int(group_of[replica]), "tid": replica}
-            name = self.arrays.models[model]
+            name = self.fleet.models[model]
             if start > formed:
                 events.append(_slice(f"load {name}", formed, start, place, {}))
             said = {"size": size, **({"aborted": True} if aborted else {})}

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profleet.profile.store import RESULT, find_results, load_document, write_json, writing
+from profleet.profile.store import (
+    RESULT,
+    Tracking,
+    find_results,
+    load_document,
+    write_json,
+    writing,
+)
 from profleet.simulate.recording import REQUESTS, TIMELINE
 from profleet.simulate.schema import (
     INVOCATION_SCHEMA,
@@ -55,6 +62,16 @@ def finish(
     result = result.model_copy(update={"paths": paths})
     write_json(folder / RESULT, result.model_dump(mode="json", by_alias=True))
     return result
+
+
+def note_tracking(folder: Path, tracking: Tracking) -> None:
+    """Note in ``invocation.json`` what became of sending the simulation to MLflow.
+
+    Raises:
+        StoreError: the file cannot be read or written.
+    """
+    invocation = load_invocation(folder).model_copy(update={"tracking": tracking})
+    write_json(folder / INVOCATION, invocation.model_dump(mode="json", by_alias=True))
 
 
 def find_simulations(folder: Path) -> Iterator[Path]:

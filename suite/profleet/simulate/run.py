@@ -34,7 +34,7 @@ from profleet.simulate import policies
 from profleet.simulate.engine import allocate, choose, invariants, link
 from profleet.simulate.engine import layout as at
 from profleet.simulate.engine.outcome import outcome
-from profleet.simulate.engine.state import Chunk
+from profleet.simulate.engine.state import CHUNK_TYPES, Chunk, State, Tables, own
 from profleet.simulate.random import Streams
 from profleet.simulate.records import Arrivals, ClosedLoop, FleetArrays, Ints, Outcome, Small
 
@@ -174,7 +174,8 @@ class _Replication:
 
     def _advance(self, chunk: Chunk) -> int:
         try:
-            return _engine(self.wanted, self.functions)(self.state, self.tables, chunk)
+            engine = _engine(self.wanted, self.functions, (self.state, self.tables, chunk))
+            return engine(self.state, self.tables, chunk)
         except (KeyboardInterrupt, ProfleetError):
             raise
         except Exception as error:
@@ -207,7 +208,7 @@ class _Replication:
         n = len(arrivals)
         self.state.scalar[at.CURSOR] = 0
         bits = self.routing.integers(0, 1 << 62, n) if self.wanted["USES_BITS"] else _NO_BITS
-        return Chunk(
+        columns = (
             arrivals.time_ns,
             arrivals.model,
             arrivals.client,
@@ -218,6 +219,7 @@ class _Replication:
             bits,
             *outage,
         )
+        return Chunk(*map(own, columns, CHUNK_TYPES))
 
     def _more_outages(self) -> dict[str, Any]:
         self.state.scalar[at.OUTAGE] = 0
@@ -316,12 +318,16 @@ def _functions(policy: policies.PolicySettings) -> dict[str, Callable[..., int]]
 _engines: dict[Any, link.Advance] = {}
 
 
-def _engine(wanted: choose.Wanted, functions: dict[str, Callable[..., int]]) -> link.Advance:
+def _engine(
+    wanted: choose.Wanted,
+    functions: dict[str, Callable[..., int]],
+    sample: tuple[State, Tables, Chunk],
+) -> link.Advance:
     """The engine for these features; made once in a process."""
     key = (*sorted(wanted.items()), *functions.values())
     if key not in _engines:
         compiled = os.environ.get("NUMBA_DISABLE_JIT", "0") in {"", "0"}
-        _engines[key] = link.specialize(wanted, functions, compiled=compiled)
+        _engines[key] = link.specialize(wanted, functions, sample if compiled else None)
     return _engines[key]
 
 

@@ -6,7 +6,8 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ from profleet.tracking.session import DATABASE, EXPERIMENT
 
 if TYPE_CHECKING:
     from profleet.execute.settings import TrackingSettings
+    from profleet.tracking.log import Logged
+
+    Write = Callable[[Path, TrackingSettings], Logged]
+    Remember = Callable[[Path, str], None]
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -81,27 +86,17 @@ def _settings(parsed: argparse.Namespace, folder: Path) -> TrackingSettings:
 
 def _log(parsed: argparse.Namespace) -> int:
     """Log every result below the folders, then the sweeps they belong to; one line each."""
-    from profleet.profile.store import find_results
-    from profleet.tracking.log import UnreachableError, log_result, log_sweep
+    from profleet.tracking.log import UnreachableError
 
-    results: list[Path] = []
-    for folder in parsed.folders:
-        found = list(find_results(folder.absolute()))
-        if not found:
-            raise StoreError(
-                f"{folder} holds no result: it needs a result.json, in it or in a folder below. "
-                "Name a folder that `profleet run` wrote."
-            )
-        results += [path for path in found if path not in results]
-    sweeps = list(dict.fromkeys(_sweeps(results, [folder.absolute() for folder in parsed.folders])))
+    folders = [folder.absolute() for folder in parsed.folders]
+    wanted = _wanted(folders)
     failed = False
-    for number, folder in enumerate((*results, *sweeps)):
+    for number, (folder, write, remember) in enumerate(wanted):
         try:
-            write = log_sweep if number >= len(results) else log_result
             logged = write(folder, _settings(parsed, folder))
         except UnreachableError as error:
             print(f"{folder}: not logged", flush=True)
-            left = len(results) + len(sweeps) - number - 1
+            left = len(wanted) - number - 1
             more = f" {left} more were not tried." if left else ""
             raise TrackingError(f"{error}.{more}" if more else str(error)) from None
         except ProfleetError as error:
@@ -111,21 +106,73 @@ def _log(parsed: argparse.Namespace) -> int:
             continue
         state = "already logged" if logged.already else "logged"
         print(f"{folder}: {state} as {logged.name} ({logged.run_id})", flush=True)
-        if number < len(results):
-            _remember(folder, logged.run_id)
+        with suppress(StoreError):  # a folder that cannot be written stays as it is
+            remember(folder, logged.run_id)
     return 1 if failed else 0
 
 
+def _wanted(folders: Sequence[Path]) -> list[tuple[Path, Write, Remember]]:
+    """What to log, in order: results, simulations, and then the sweeps of both.
+
+    Raises:
+        StoreError: a folder holds nothing of the kind.
+    """
+    from profleet.profile.store import find_results
+    from profleet.simulate.results import find_simulations
+    from profleet.tracking.log import log_result, log_simulation, log_simulations, log_sweep
+
+    results: list[Path] = []
+    simulations: list[Path] = []
+    for folder in folders:
+        found, simulated = list(find_results(folder)), list(find_simulations(folder))
+        simulated = [path for path in simulated if path not in found]  # damaged ones are in both
+        if not (found or simulated):
+            raise StoreError(
+                f"{folder} holds no result: it needs a result.json, in it or in a folder below. "
+                "Name a folder that `profleet run` or `profleet simulate` wrote."
+            )
+        results += [path for path in found if path not in results]
+        simulations += [path for path in simulated if path not in simulations]
+    sweeps = dict.fromkeys(_sweeps(results, folders))
+    roots = dict.fromkeys(_roots(simulations, folders))
+    return [
+        *((path, log_result, _remember) for path in results),
+        *((path, log_simulation, _remember_simulation) for path in simulations),
+        *((path, log_sweep, _forget) for path in sweeps),
+        *((path, log_simulations, _forget) for path in roots),
+    ]
+
+
+def _forget(folder: Path, run_id: str) -> None:
+    """The summary of a sweep is noted nowhere."""
+
+
+def _remember_simulation(folder: Path, run_id: str) -> None:
+    from profleet.profile.store import Tracking
+    from profleet.simulate.results import note_tracking
+
+    note_tracking(folder, Tracking(status="logged", mlflow_run_id=run_id))
+
+
+def _roots(simulations: Sequence[Path], named: Sequence[Path]) -> Iterator[Path]:
+    """Yield the folders of sweeps of simulations that lie, as a whole, in the folders named."""
+    from profleet.simulate.results import load_invocation
+
+    for folder in simulations:
+        with suppress(StoreError):  # logging it says what is wrong
+            parent, sweep = folder.parent, load_invocation(folder).sweep_id
+            inside = any(top == parent or top in parent.parents for top in named)
+            if inside and sweep == parent.name:
+                yield parent
+
+
 def _remember(folder: Path, run_id: str) -> None:
-    """Note in ``result.json`` where the run is; a folder that cannot be written stays as it is."""
+    """Note in ``result.json`` where the run is."""
     from profleet.profile.store import load_result, set_tracking
 
-    try:
-        tracking = load_result(folder).tracking
-        if (tracking.status, tracking.mlflow_run_id) != ("logged", run_id):
-            set_tracking(folder, "logged", None, run_id)
-    except StoreError:
-        return
+    tracking = load_result(folder).tracking
+    if (tracking.status, tracking.mlflow_run_id) != ("logged", run_id):
+        set_tracking(folder, "logged", None, run_id)
 
 
 def _sweeps(results: Sequence[Path], named: Sequence[Path]) -> Iterator[Path]:

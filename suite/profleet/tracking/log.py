@@ -7,7 +7,7 @@ import posixpath
 import shlex
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 IDENTITY = "profleet.run_id"
 SWEEP, MEMBER = "profleet.sweep.", "member"
 """A run has a tag ``profleet.sweep.<id>`` for every later sweep that it answered a job of."""
+
+SIMULATIONS = "-simulations"
+"""What the experiment of simulations adds to the name of that of runs."""
 
 MARK, WHOLE = "profleet.logged", "complete"
 REVISION = "profleet.revision"
@@ -84,7 +87,26 @@ def log_sweep(folder: Path, tracking: TrackingSettings) -> Logged:
     return _log(sweep_record(folder), folder, tracking)
 
 
-def _log(record: RunRecord, folder: Path, tracking: TrackingSettings) -> Logged:
+def log_simulation(folder: Path, tracking: TrackingSettings) -> Logged:
+    """Write the result folder of a simulation to MLflow as one run, in an experiment of its own.
+
+    Raises:
+        StoreError: the folder is not that of a simulation, or it is damaged.
+        TrackingError: MLflow did not take it; says why, and how to log it later.
+    """
+    from profleet.tracking.simulation import simulation_record
+
+    return _log(simulation_record(folder), folder, tracking, SIMULATIONS)
+
+
+def log_simulations(root: Path, tracking: TrackingSettings) -> Logged:
+    """Write the summary of all simulations below ``root`` to MLflow; raises as the others do."""
+    from profleet.tracking.simulation import sweep_of_simulations
+
+    return _log(sweep_of_simulations(root), root, tracking, SIMULATIONS)
+
+
+def _log(record: RunRecord, folder: Path, tracking: TrackingSettings, kind_of: str = "") -> Logged:
     if tracking.uri is None:
         raise TrackingError(
             f"{record.name} was not logged: tracking.uri is null. Log it with: "
@@ -94,7 +116,8 @@ def _log(record: RunRecord, folder: Path, tracking: TrackingSettings) -> Logged:
     kind: type[TrackingError] = UnreachableError
     try:
         with locked(folder), quiet_mlflow():
-            client, experiment = open_experiment(destination)
+            own = replace(destination, experiment=destination.experiment + kind_of)
+            client, experiment = open_experiment(own)
             kind = TrackingError
             return _write(client, experiment, record)
     except Exception as error:  # nothing that MLflow raises may cost a measurement

@@ -11,7 +11,7 @@ from profleet.errors import ConfigError
 from profleet.simulate import policies
 from profleet.simulate.engine import features, histogram
 from profleet.simulate.engine import layout as at
-from profleet.simulate.engine.state import State, Tables
+from profleet.simulate.engine.state import State, Tables, own
 from profleet.simulate.records import (
     DROPS,
     NO_DEADLINE,
@@ -58,9 +58,9 @@ def tables(fleet: FleetArrays, policy: policies.PolicySettings) -> Tables:
     size = np.array([1 << math.ceil(math.log2(n)) for n in np.diff(fleet.first)], dtype=np.int64)
     starts = np.cumsum([0, *np.repeat(2 * size, models + 1)])[:-1]
     return Tables(
-        first=fleet.first.astype(np.int64),
-        group_of=fleet.group_of,
-        slowdown=fleet.slowdown,
+        first=own(fleet.first, np.int64),
+        group_of=own(fleet.group_of, np.int32),
+        slowdown=own(fleet.slowdown, np.float64),
         serving=np.stack([np.argsort(~serves[:, m], kind="stable") for m in range(models)]).astype(
             np.int32
         ),
@@ -78,9 +78,9 @@ def tables(fleet: FleetArrays, policy: policies.PolicySettings) -> Tables:
         answer_ns=_transmission(
             fleet, [0 if s is None else s.output_bytes for s in fleet.services]
         ),
-        latency_ns=fleet.link_latency_ns,
-        host_ns=fleet.host_ns,
-        weight=fleet.weight,
+        latency_ns=own(fleet.link_latency_ns, np.int64),
+        host_ns=own(fleet.host_ns, np.int64),
+        weight=own(fleet.weight, np.float64),
         tree_at=starts.reshape(groups, models + 1).astype(np.int64),
         tree_size=size,
         parameter=_parameters(policy),

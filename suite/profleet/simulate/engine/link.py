@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 from profleet.simulate.engine.loop import advance
 from profleet.simulate.engine.state import Chunk, State, Tables
@@ -25,33 +25,60 @@ PACKAGE = __name__.rpartition(".")[0]
 
 
 def specialize(
-    values: Mapping[str, Any], functions: Mapping[str, Callable[..., int]], *, compiled: bool
+    values: Mapping[str, Any],
+    functions: Mapping[str, Callable[..., int]],
+    sample: tuple[State, Tables, Chunk] | None,
 ) -> Advance:
     """Return ``advance`` with the globals named in ``values`` and ``functions`` replaced.
 
     ``values`` are features (``features.py``); ``functions`` the user's policies, replacing
-    ``custom_route`` and ``custom_batch``. Compiled code is cached on disk, keyed by the values, by
-    the source of the engine and of the user's policies.
+    ``custom_route`` and ``custom_batch``. It is compiled for arguments like ``sample``, and cached
+    on disk by the values, by the source of the engine and of the user's policies. None: not
+    compiled.
     """
-    if not compiled:
-        return _link(advance, {**values, **functions}, lambda function: function, {})
+    if sample is None:
+        return cast("Advance", _link(advance, {**values, **functions}, lambda plain: plain, {}))
     from numba import njit
 
-    foreign = {name: njit(function) for name, function in functions.items()}
+    types = _types(sample)
     tag = _digest(sorted(values.items()), [_source(f) for f in functions.values()])
 
     def compile_one(function: FunctionType) -> Any:
-        if function.__name__ != advance.__name__:
-            return njit(function, **_OPTIONS, forceinline=True)
-        function.__qualname__ = f"advance_{tag}"
-        with _cache_folder():
-            return njit(function, **_OPTIONS, cache=True)
+        # Compiled code from the cache is linked by name with what this process has compiled:
+        # two variants of a function must never have the same.
+        function.__qualname__ = f"{function.__name__}_{tag}"
+        if function.__name__ == advance.__name__:
+            with _cache_folder():
+                return njit(function, **_OPTIONS, cache=True)
+        # Declared types, so that a part is compiled once, not for every literal and width.
+        declared = function.__annotations__
+        signature = tuple(types[declared[name]] for name in declared if name != "return")
+        return njit(signature, **_OPTIONS, **_INNER)(function)
 
-    return _link(advance, {**values, **foreign}, compile_one, {})
+    foreign = {name: njit(_renamed(f, tag)) for name, f in functions.items()}
+    return cast("Advance", _link(advance, {**values, **foreign}, compile_one, {}))
 
 
 _OPTIONS = {"_nrt": False, "error_model": "numpy", "fastmath": False, "boundscheck": False}
 """The engine allocates nothing, so it needs no reference counts; it never divides by zero."""
+_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Nobody but the engine calls its parts: entry points for them would triple the time to compile."""
+
+
+def _types(sample: tuple[State, Tables, Chunk]) -> dict[str, Any]:
+    """What Numba calls the types in the engine's annotations."""
+    from numba import boolean, float64, int64, typeof
+
+    state, tables, chunk = sample
+    return {
+        "int": int64,
+        "float": float64,
+        "bool": boolean,
+        "State": typeof(state),
+        "Tables": typeof(tables),
+        "Chunk": typeof(chunk),
+        "Small | Ints": typeof(state.tree),
+    }
 
 
 def _link(
@@ -72,8 +99,24 @@ def _link(
             scope[name] = _link(scope[name], replace, finish, done)
     copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__)
     copy.__module__ = function.__module__
+    copy.__annotations__ = function.__annotations__
     done[function] = finish(copy)
     return done[function]
+
+
+def _renamed(function: Callable[..., int], tag: str) -> Callable[..., int]:
+    """A copy of a user's function under a name of its own, for the same reason."""
+    if not isinstance(function, FunctionType):
+        return function
+    copy = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__qualname__ = f"{function.__name__}_{tag}"
+    return copy
 
 
 def _is_ours(function: FunctionType) -> bool:

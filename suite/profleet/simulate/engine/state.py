@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from profleet.simulate.records import Floats, Ints, Small
 
@@ -73,6 +76,11 @@ class State(NamedTuple):
     timeline: Ints  # (rows, columns of the timeline)
 
 
+def own(array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+    """The array as the engine needs it: of that type, contiguous and writable; a copy if not."""
+    return np.require(array, dtype, ["C", "W"])
+
+
 class Chunk(NamedTuple):
     """What the engine is handed at a time: arrivals with their draws, and outages."""
 
@@ -87,3 +95,19 @@ class Chunk(NamedTuple):
     outage_ns: Ints
     outage_replica: Small
     outage_up: Small
+
+
+CHUNK_TYPES: Final = (
+    np.int64,
+    np.int32,
+    np.int32,
+    np.int32,
+    np.int64,
+    np.float64,
+    np.float64,
+    np.int64,
+    np.int64,
+    np.int32,
+    np.int32,
+)
+"""The types of the columns of a chunk."""

@@ -31,7 +31,7 @@ def build_fleet(
     settings: ProfiledFleet | TheoryFleet,
     places: Places,
     *,
-    max_batch: int = 1,
+    max_batch: int | None = 1,
     batch_field: str = "batching.size",
 ) -> Fleet:
     """Find what every group needs and lay the fleet out.
@@ -39,7 +39,8 @@ def build_fleet(
     Args:
         settings: of the fleet.
         places: what the named sources mean, and where manifests are.
-        max_batch: the largest batch that the batching policy may form.
+        max_batch: the largest batch that the batching policy may form; None: the largest that was
+            measured, which is 1 for assumed service times.
         batch_field: the setting that says so, for messages.
 
     Raises:
@@ -70,7 +71,7 @@ def build_fleet(
 class _Builder:
     settings: ProfiledFleet | TheoryFleet
     places: Places
-    max_batch: int
+    max_batch: int | None
     batch_field: str
     catalogs: list[Catalog] = field(default_factory=list)
 
@@ -83,18 +84,19 @@ class _Builder:
 
     def group(self, group: GroupSettings, where: str) -> Group:
         largest, limit = self.max_batch, self.batch_field
-        if group.max_batch is not None and group.max_batch < largest:
+        if group.max_batch is not None and (largest is None or group.max_batch < largest):
             largest, limit = group.max_batch, f"{where}.max_batch"
         if group.service is not None:
-            return self._assumed(group, where, largest)
+            return self._assumed(group, where, largest or 1)
         catalog = self._catalog(group)
         found = _profiles(catalog, group, where)
         _memory(group, len(found), where)
         services = {}
         for model, candidate in found.items():
-            service = catalog.measured(candidate).service_class(
+            measured = catalog.measured(candidate)
+            service = measured.service_class(
                 model,
-                largest,
+                measured.sizes[-1] if largest is None else largest,
                 allow_extrapolation=self.settings.allow_extrapolation,
                 field=limit,
                 alike=group.speed_cv == "measured",
