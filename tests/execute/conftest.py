@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
+from attackers import attack, attacker_image
+from engines import own_engine
 from shop import Shop, runners_alive
+
+__all__ = ["attack", "attacker_image", "own_engine", "shop", "wait_for"]
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def left_behind(container: Mapping[str, Any], now: datetime | None = None) -> bo
     return container.get("State") in {"exited", "dead", "created"} and age > FOREIGN_SECONDS
 
 
-def clear(engine: Engine, kinds: tuple[str, ...] = ("job", "fill")) -> list[str]:
+def clear(engine: Engine, kinds: tuple[str, ...] = ("job", "fill", "listing")) -> list[str]:
     """Remove containers, with their anonymous volumes, that dead processes left on an engine.
 
     Returns:

@@ -54,6 +54,8 @@ class Session:
         self._user = user
         self._host_config = host_config
         self._id: str | None = None
+        self.left: str | None = None
+        """Why the container could not be removed; what came out of it is none the worse."""
         self._input: Any = None
         self._output: Any = None
         self._closing = threading.Lock()
@@ -97,9 +99,8 @@ class Session:
         except KeyboardInterrupt:  # impatience must not leave a container behind
             self._remove()
             raise
-        except EngineError:
-            if error is None:
-                raise
+        except EngineError as trouble:
+            self.left = f"{trouble} The container {self._name} is left: profleet image prune."
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -131,7 +132,8 @@ class Session:
                 for number, piece in frames_iter(self._output, tty=False):
                     on_output(number, piece)
             finally:
-                self.hang_up()
+                self._output.close()
+                self._output = None
             state = self._api.exec_inspect(made["Id"])
         if state.get("Running") or state.get("ExitCode") is None:
             return None
@@ -140,23 +142,21 @@ class Session:
 
     def hang_up(self) -> None:
         """Stop listening to the program, so that ``execute`` goes on; from any thread."""
-        output, self._output = self._output, None
-        if output is not None:
+        if (output := self._output) is not None:
             with contextlib.suppress(OSError):
                 getattr(output, "_sock", output).shutdown(socket.SHUT_RDWR)
-            with contextlib.suppress(OSError):
-                output.close()
 
-    def freeze(self) -> None:
-        """Stop everything in the container where it is; a container that ended stays so."""
+    def freeze(self) -> bool:
+        """Stop everything in the container where it is; False where the container has ended."""
         from docker.errors import APIError
 
         with self._explained(f"freezing the container {self._name}"):
             try:
                 self._api.pause(self.id)
-            except APIError as error:
-                if error.status_code not in {409, 500}:
-                    raise
+            except APIError:  # not running any more, or frozen already
+                state = self._api.inspect_container(self.id)["State"]
+                return bool(state.get("Paused"))
+        return True
 
     def kill(self) -> None:
         """End everything in the container at once; from any thread."""
@@ -171,11 +171,6 @@ class Session:
         with self._explained(f"ending the container {self._name}"):
             self._api.wait(self.id, timeout=END_SECONDS)
             return dict(self._api.inspect_container(self.id)["State"])
-
-    def running(self) -> bool:
-        """Tell whether the container still lives: only the outside can have ended it."""
-        with self._explained(f"looking at the container {self._name}"):
-            return bool(self._api.inspect_container(self.id)["State"]["Running"])
 
     def _remove(self) -> None:
         from docker.errors import NotFound
@@ -229,7 +224,7 @@ class Session:
             if self._engine.cgroup_version != "2":
                 with self._explained("reading the memory in use"):
                     usage = self._api.stats(self.id, stream=False, one_shot=True)
-                    return int(usage["memory_stats"].get("max_usage") or 0) or None
+                    return int((usage.get("memory_stats") or {}).get("max_usage") or 0) or None
             printed: list[bytes] = []
             self.execute(("cat", PEAK), lambda _, piece: printed.append(piece))
             text = b"".join(printed).strip()

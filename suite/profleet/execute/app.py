@@ -18,7 +18,7 @@ from profleet.application import launch
 from profleet.errors import ConfigError, EngineError, ProfleetError, StoreError
 from profleet.execute import index
 from profleet.execute.collect import Ticket, finish, now
-from profleet.execute.executor import Failure
+from profleet.execute.executor import GO_ON, Failure
 from profleet.execute.invocation import Invocation, say
 from profleet.execute.job import execute_job, reuse
 from profleet.execute.mistakes import PARALLEL_LAUNCHERS, override_key, quote_ranges
@@ -173,8 +173,11 @@ def _record(
     )  # fmt: skip
     with suppress(StoreError, OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        kind = "engine" if isinstance(error, EngineError) else "configuration"
-        finish(folder, ticket, Failure(kind, str(error), None))
+        failure = Failure("configuration", str(error), None)
+        if isinstance(error, EngineError):
+            gone = error.kind in {"absent", "lost"}
+            failure = Failure("engine", str(error), GO_ON if gone else None)
+        finish(folder, ticket, failure)
 
 
 def _asked(config: DictConfig) -> dict[str, Any]:

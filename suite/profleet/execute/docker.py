@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +23,7 @@ from profleet.container.session import Session
 from profleet.errors import EngineError, ProfleetError, StoreError
 from profleet.execute.executor import (
     CONTAINER,
+    GO_ON,
     LOG,
     LONGEST_LINE,
     Exit,
@@ -31,6 +31,7 @@ from profleet.execute.executor import (
     OnEvent,
     parse_event,
 )
+from profleet.execute.invocation import say
 
 HOST_FILES: Final = frozenset(
     {"job.json", "artifact", "lock.json", "ticket.json", "setup.json", CONTAINER, LOG}
@@ -38,7 +39,8 @@ HOST_FILES: Final = frozenset(
 """What this side put into the job's folder: no result of a runner has these names."""
 LOG_BYTES: Final = 16 * MIB
 KILLED: Final = -9
-GO_ON: Final = "What is finished stays; the same command with resume=true does the rest."
+WRONG_ARTIFACT: Final = 4
+"""The protocol's exit code for an artifact with another digest: the cached one is damaged."""
 
 
 @dataclass(frozen=True)
@@ -60,44 +62,62 @@ class DockerExecutor:
         job = json.loads((job_dir / "job.json").read_bytes())
         told: dict[str, Any] = self._described()
         try:
-            with self._session(job_dir, job) as (session, artifact):
-                on_event({"event": "state", "phase": "container"})
-                if self.weights == "volume" and not volumes.is_filled(session, artifact):
-                    on_event({"event": "state", "phase": "copy"})
-                    volumes.fill(self.engine, self.image.id, artifact, job["run_id"])
-                session.start()
-                session.put(self._inputs(job_dir, job, artifact))
-                ended = _Run(self, session, job_dir, on_event, told).until(timeout_seconds)
-            if ended.code == 4 and self.weights == "volume":  # the runner found another digest
-                volumes.discard(self.engine, artifact)
+            ended = self._execute(job_dir, job, timeout_seconds, on_event, told)
+        except EngineError as error:
+            if error.kind not in {"absent", "lost"}:
+                raise
+            failure = Failure("engine", str(error), GO_ON)
+            ended = Exit(KILLED, timed_out=False, log=job_dir / LOG, failure=failure)
         except OSError as error:
             raise StoreError(f"{error.filename or job_dir}: {error.strerror or error}.") from None
         finally:
             (job_dir / CONTAINER).write_text(json.dumps(told, indent=1), encoding="utf-8")
         return ended
 
-    @contextlib.contextmanager
-    def _session(
-        self, job_dir: Path, job: dict[str, Any]
-    ) -> Iterator[tuple[Session, volumes.Artifact]]:
-        """The container of a job, made and not started, with what it needs mounted."""
+    def _execute(
+        self,
+        job_dir: Path,
+        job: dict[str, Any],
+        timeout_seconds: float,
+        on_event: OnEvent,
+        told: dict[str, Any],
+    ) -> Exit:
+        session, artifact = self._session(job_dir, job)
+        with session:
+            on_event({"event": "state", "phase": "container"})
+            if self.weights == "volume" and not volumes.is_filled(session, artifact):
+                on_event({"event": "state", "phase": "copy"})
+                volumes.fill(self.engine, self.image.id, artifact, job["run_id"])
+            session.start()
+            session.put(self._inputs(job_dir, job, artifact))
+            ended = _Run(self, session, job_dir, on_event, told).until(timeout_seconds)
+        if session.left is not None:
+            say(session.left)
+        if ended.code == WRONG_ARTIFACT and self.weights == "volume":
+            if volumes.discard(self.engine, artifact):
+                say(f"The volume {artifact.volume} was damaged and is removed; run the job again.")
+        return ended
+
+    def _session(self, job_dir: Path, job: dict[str, Any]) -> tuple[Session, volumes.Artifact]:
+        """The container of a job, to be made, and what it needs mounted."""
         described = job["model"]["artifact"]
         path = (job_dir / described["path"]).resolve()
         artifact = volumes.Artifact(path, described["sha256"], described["bytes"])
-        label = owner.mine("job", job["run_id"])
+        stack = [f"{job[part]['name']}@{job[part]['version']}" for part in ("model", "framework")]
+        label = {**owner.mine("job", job["run_id"]), labels.MANIFEST: " ".join(stack)}
         inside = artifact.bytes if self.weights == "archive" else 0
         arguments = create_arguments(self.confinement, label=label, extra_results_bytes=inside)
         if self.weights == "volume":
             arguments["mounts"].append(volumes.mount(artifact))
-        with Session(
+        session = Session(
             self.engine,
             self.image.id,
             name=f"profleet-job-{job['run_id'][:12]}",
             label=label,
             user=self.confinement.user,
             host_config=arguments,
-        ) as session:
-            yield session, artifact
+        )
+        return session, artifact
 
     def _inputs(
         self, job_dir: Path, job: dict[str, Any], artifact: volumes.Artifact
@@ -142,8 +162,11 @@ class _Run:
     def until(self, timeout_seconds: float) -> Exit:
         """Execute the runner, stop it when its time is over, and take what it left.
 
-        Whatever ends it, the engine's trouble included, is in the value; only an exception from
-        outside (Ctrl-C) passes, after what was measured until then has been taken.
+        Of what ends it from outside (Ctrl-C) the exception passes, after what was measured until
+        then has been taken.
+
+        Raises:
+            EngineError: the engine does not answer any more.
         """
         log_path = self._job_dir / LOG
         timer = threading.Timer(timeout_seconds, self._expire)
@@ -156,11 +179,10 @@ class _Run:
                 output.close()
             timer.cancel()
             failure = self._after(code)
-        except EngineError as error:
-            if self._timed_out.is_set():
-                return Exit(KILLED, timed_out=True, log=log_path)
-            failure = Failure("engine", str(error), GO_ON)
-            return Exit(KILLED, timed_out=False, log=log_path, failure=failure)
+        except EngineError:
+            if not self._timed_out.is_set():
+                raise
+            return Exit(KILLED, timed_out=True, log=log_path)
         except BaseException:
             with contextlib.suppress(ProfleetError, OSError):
                 self._session.freeze()
@@ -182,10 +204,8 @@ class _Run:
         session = self._session
         if code is None and not self._timed_out.is_set():
             raise EngineError("The engine stopped telling what the runner does.", "lost")
-        alive = session.running()
-        peak = self._told["memory_peak_bytes"] = session.memory_peak() if alive else None
-        if alive:
-            session.freeze()
+        peak = self._told["memory_peak_bytes"] = session.memory_peak()
+        if alive := session.freeze():
             self._take()
         if code == 0 or self._timed_out.is_set() or (self._job_dir / "failure.json").exists():
             return None

@@ -22,6 +22,7 @@ LONGEST_LINE: Final = 65_536
 """A runner's line is read in parts of at most this many bytes; none of its events is as long."""
 CONTAINER: Final = "container.json"
 """What an executor tells of the container it used, in the job's folder beside the result."""
+GO_ON: Final = "What is finished stays; the same command with resume=true does the rest."
 
 
 @dataclass(frozen=True)

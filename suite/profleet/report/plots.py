@@ -64,7 +64,7 @@ def write_comparison(profiles: Sequence[Profile], folder: Path) -> list[Path]:
     swept = [profile for profile in profiles if _medians([profile])]
     if not swept:
         return []
-    names = stack_names([profile.stack for profile in swept])
+    names = stack_names([profile.stack for profile in swept], [each.executor for each in swept])
     batches = sorted({point.batch_size for profile in swept for point in profile.points})
     models = {name_of(profile.stack.model) for profile in swept}
     of_model = f": {models.pop()}" if len(models) == 1 else ""
@@ -88,10 +88,18 @@ def write_comparison(profiles: Sequence[Profile], folder: Path) -> list[Path]:
     return paths
 
 
-def stack_names(stacks: Sequence[StackRef]) -> list[str]:
-    """Name stacks by the parts in which they differ; equal ones get a number."""
-    parts = [(stack.model, stack.framework, stack.hardware) for stack in stacks]
-    differing = [index for index in range(3) if len({part[index] for part in parts}) > 1]
+def stack_names(stacks: Sequence[StackRef], executors: Sequence[str] = ()) -> list[str]:
+    """Name stacks by the parts in which they differ; equal ones get a number.
+
+    Args:
+        stacks: what was measured.
+        executors: what started the runner of each; nothing: the same for all.
+    """
+    parts = [
+        (stack.model, stack.framework, stack.hardware, executor)
+        for stack, executor in zip(stacks, executors or [""] * len(stacks), strict=True)
+    ]
+    differing = [index for index in range(4) if len({part[index] for part in parts}) > 1]
     names = [" · ".join(name_of(part[index]) for index in differing or (0, 1)) for part in parts]
     if len(set(names)) < len(set(parts)):  # they differ by version only
         names = [" · ".join(part[index] for index in differing) for part in parts]

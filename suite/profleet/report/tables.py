@@ -85,7 +85,9 @@ def print_profile(profile: Profile, console: Console | None = None) -> None:
     """Print one profile: batches or scenario, cold start, idle gaps, copies, check, warnings."""
     console = console or make_console()
     stack = profile.stack
-    title = safe_text(f"{stack.model} · {stack.framework} · {stack.hardware} · ", "bold")
+    parts = [stack.model, stack.framework, stack.hardware]
+    parts += [profile.executor] if profile.container else []
+    title = safe_text(" · ".join([*parts, ""]), "bold")
     console.print(title + status_text(profile.status))
     for table in profile_tables(profile):
         console.print()
@@ -139,7 +141,10 @@ def profile_tables(profile: Profile) -> list[Table]:
 
 def jobs_table(jobs: Iterable[JobRow]) -> Table:
     """Return one row a job: its folder, latency of its first batch, its best throughput."""
-    table = table_of("Jobs", "job", "model", "framework", "status")
+    jobs = list(jobs)
+    contained = any(job.result.executor not in {"process", None} for job in jobs)
+    executor = ("executor",) if contained else ()
+    table = table_of("Jobs", "job", "model", "framework", *executor, "status")
     for name in ("first batch", "p50 ms", "p99 ms", "best batch", "items/s"):
         table.add_column(name, justify="right", overflow="fold")
     for job in jobs:
@@ -154,6 +159,7 @@ def jobs_table(jobs: Iterable[JobRow]) -> Table:
             safe_text(job.name),
             safe_text(name_of(result.stack.model)),
             safe_text(name_of(result.stack.framework)),
+            *[safe_text(result.executor or NONE) for _ in executor],
             status_text(job.status),
             condition_text(first),
             _metric(result, f"latency_p50_ms/{first}"),
@@ -166,7 +172,8 @@ def jobs_table(jobs: Iterable[JobRow]) -> Table:
 
 def comparison_table(profiles: Sequence[Profile]) -> Table:
     """Return every batch of every profile, with its p50 as a ratio of the first profile's."""
-    table = table_of("Comparison", "batch", "model", "framework")
+    executor = ("executor",) if any(each.container for each in profiles) else ()
+    table = table_of("Comparison", "batch", "model", "framework", *executor)
     for name in (f"p50 ms {INTERVAL}", "p50 ratio", "p99 ms", "items/s"):
         table.add_column(name, justify="right", overflow="fold")
     table.add_column("status", overflow="fold")
@@ -183,6 +190,7 @@ def comparison_table(profiles: Sequence[Profile]) -> Table:
                     str(batch),
                     safe_text(name_of(profile.stack.model)),
                     safe_text(name_of(profile.stack.framework)),
+                    *[safe_text(profile.executor) for _ in executor],
                     interval_text(p50),
                     f"{value / base:.2f}" if value is not None and base else NONE,
                     percentile_text(point.latency_ms.percentiles["p99"]),

@@ -169,6 +169,8 @@ def _tags(result: Result, profile: Profile | None) -> dict[str, str]:
         "profleet.model": result.stack.model,
         "profleet.framework": result.stack.framework,
         "profleet.hardware": result.stack.hardware,
+        "profleet.executor": result.executor,
+        "profleet.image": result.image,
         "profleet.sweep": result.sweep_id,
         "profleet.suite": result.suite,
         "profleet.error_kind": result.error_kind,

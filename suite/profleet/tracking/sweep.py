@@ -127,7 +127,9 @@ def _best(results: Sequence[Result]) -> Iterator[tuple[str, tuple[float, str]]]:
         for name, metric in result.metrics.items():
             base, _, condition = name.partition("/")
             if base in BEST:
-                where = " ".join(part for part in (result.stack.framework, condition) if part)
+                contained = result.executor if result.image else ""
+                parts = (result.stack.framework, contained, condition)
+                where = " ".join(part for part in parts if part)
                 values.setdefault((base, model), []).append((metric.value, where))
     for (base, model), candidates in sorted(values.items()):
         yield f"{base}.{re.sub(r'[^A-Za-z0-9_. -]', '_', model)}", BEST[base](candidates)
@@ -138,6 +140,7 @@ def _row(result: Result) -> Row:
         "model": result.stack.model,
         "framework": result.stack.framework,
         "hardware": result.stack.hardware,
+        "executor": result.executor,
         "status": result.status,
         "reason": result.reason,
     }

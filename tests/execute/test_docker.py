@@ -1,0 +1,432 @@
+"""The docker executor with runners that misbehave, on a real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+import pytest
+
+from attackers import things_of, told
+from profleet.container import labels, owner, volumes
+from profleet.container.archive import Entry
+from profleet.errors import EngineError
+
+MIB = 2**20
+
+
+def result(folder):
+    return json.loads((folder / "profile.json").read_text("utf-8"))
+
+
+def taken(folder):
+    """Paths of what came out of the container."""
+    mine = {"job.json", "runner.log", "container.json", "artifact"}
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if not path.is_dir() and path.relative_to(folder).parts[0] not in mine
+    )
+
+
+def test_a_runner_gets_its_job_and_its_result_comes_back(attack):
+    ended, folder = attack("""
+        print(json.dumps({"event": "state", "phase": "measure"}), flush=True)
+        print("a line")
+        print("an error", file=sys.stderr)
+        model = pathlib.Path(job["model"]["artifact"]["path"]).read_bytes()
+        pathlib.Path("loadgen").mkdir()
+        pathlib.Path("loadgen/log.txt").write_text("log")
+        pathlib.Path("profile.json").write_text(json.dumps(len(model)))
+    """)
+    assert (ended.code, ended.timed_out, ended.failure) == (0, False, None)
+    assert result(folder) == len(attack.weights)
+    assert taken(folder) == ["loadgen/log.txt", "profile.json"]
+    assert [event["phase"] for event in attack.events] == ["container", "copy", "measure"]
+    assert sorted(ended.log.read_text("utf-8").splitlines()) == ["a line", "an error"]
+    assert told(folder)["loosened"] == told(folder)["refused"] == []
+    assert told(folder)["memory_peak_bytes"] > MIB
+    assert told(folder)["engine"]["version"] == attack.engine.version
+
+
+FACTS = """
+    facts = {"uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups()}
+    for line in open("/proc/self/status"):
+        key, _, value = line.partition(":")
+        if key in {"CapEff", "CapPrm", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"}:
+            facts[key] = value.strip()
+    facts["limits"] = open("/proc/self/limits").read()
+    facts["interfaces"] = sorted(os.listdir("/sys/class/net"))
+    facts["cpus"] = sorted(os.sched_getaffinity(0))
+    facts["tmp"] = os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_frsize
+    facts["out"] = os.statvfs(".").f_blocks * os.statvfs(".").f_frsize
+    facts["variables"] = dict(os.environ)
+    facts["written"] = []
+    for folder in ("/", "/etc", "/opt/profleet", "/artifact", "/var/tmp", "/usr/bin", "/sys"):
+        try:
+            pathlib.Path(folder, "new").write_text("x")
+            facts["written"].append(folder)
+        except OSError:
+            pass
+    pathlib.Path("/tmp/works").write_text("x")
+    pathlib.Path("profile.json").write_text(json.dumps(facts))
+"""
+
+
+def test_a_container_is_hermetic(attack, monkeypatch):
+    monkeypatch.setenv("SECRET_TOKEN", "not for runners")
+    ended, folder = attack(FACTS)
+    assert ended.code == 0, ended.log.read_text("utf-8")
+    facts = result(folder)
+    assert (facts["uid"], facts["gid"]) == (1000, 1000)
+    assert {facts[key] for key in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert facts["NoNewPrivs"] == "1"
+    assert facts["Seccomp"] == "2"
+    assert facts["interfaces"] == ["lo"]
+    assert facts["written"] == []
+    assert facts["tmp"] == 32 * MIB
+    assert facts["out"] == 16 * MIB
+    assert "SECRET_TOKEN" not in facts["variables"]
+    assert facts["cpus"] == list(range(attack.engine.cpus))
+
+
+def test_what_is_loosened_is_loose_and_is_recorded(attack):
+    ended, folder = attack(
+        FACTS, user="0:0", network="host", writable_root=True, cap_add=("CHOWN",),
+        seccomp="unconfined", pids=None, memory_mb=None,
+    )  # fmt: skip
+    assert ended.code == 0, ended.log.read_text("utf-8")
+    facts = result(folder)
+    assert facts["uid"] == 0
+    assert facts["CapEff"] == "0000000000000001"
+    assert facts["Seccomp"] == "0"
+    assert set(facts["interfaces"]) > {"lo"}
+    assert "/etc" in facts["written"]
+    assert "/artifact" not in facts["written"], "jobs share it"
+    assert told(folder)["loosened"] == [
+        "network=host", "writable_root=true", "user=0:0", "cap_add=CHOWN", "seccomp=unconfined",
+        "pids=null", "memory_mb=null",
+    ]  # fmt: skip
+    assert told(folder)["limits"]["memory_bytes"] is None
+
+
+def test_the_network_cannot_be_reached(attack):
+    ended, folder = attack("""
+        import socket
+        tried = []
+        for family, address in (
+            (socket.AF_INET, ("203.0.113.1", 80)), (socket.AF_INET6, ("2001:db8::1", 80)),
+        ):
+            try:
+                socket.create_connection(address, 3)
+            except OSError as error:
+                tried.append(str(error))
+        try:
+            socket.getaddrinfo("example.org", 80)
+        except OSError as error:
+            tried.append(str(error))
+        pathlib.Path("profile.json").write_text(json.dumps(tried))
+    """)
+    assert ended.code == 0
+    assert len(result(folder)) == 3
+    assert "unreachable" in result(folder)[0]
+
+
+# -- results -------------------------------------------------------------------------------------
+
+
+def test_a_result_of_ten_gigabytes_is_contained(attack):
+    ended, folder = attack("""
+        try:
+            with open("profile.json", "wb", 0) as file:
+                for _ in range(10_000):
+                    file.write(bytes(2**20))
+        except OSError as error:
+            print("stopped at", file, error, flush=True)
+            sys.exit(8)
+    """)
+    assert ended.code == 8
+    assert "No space left" in ended.log.read_text("utf-8")
+    assert sum((folder / name).stat().st_size for name in taken(folder)) <= 16 * MIB
+
+
+def test_a_sparse_result_of_ten_gigabytes_is_contained(attack):
+    ended, folder = attack("""
+        import resource
+        print(resource.getrlimit(resource.RLIMIT_FSIZE))
+        for name in ("profile.json", "samples.npz"):
+            with open(name, "wb") as file:
+                file.truncate(30 * 2**20)
+        try:
+            os.truncate("samples.npz", 10 * 2**30)
+        except OSError as error:
+            pathlib.Path("environment.json").write_text(json.dumps(str(error)))
+    """)
+    assert ended.code == 0, ended.log.read_text("utf-8")
+    assert "File too large" in (folder / "environment.json").read_text("utf-8")
+    refused = told(folder)["refused"]
+    assert any("profile.json" in each for each in refused), refused
+    assert not (folder / "profile.json").exists()
+
+
+def test_files_without_number_are_contained(attack):
+    ended, folder = attack("""
+        try:
+            for number in range(100_000):
+                pathlib.Path(f"file{number}").write_text("x")
+        except OSError as error:
+            sys.exit(8)
+    """)
+    assert ended.code == 8
+    assert len(taken(folder)) <= 4096
+
+
+def test_links_and_devices_stay_inside(attack):
+    secret = attack.root / "secret"
+    secret.write_text("a secret of the host")
+    ended, folder = attack(f"""
+        os.symlink("{secret}", "profile.json")
+        os.symlink("/", "processes")
+        os.symlink("{attack.root}", "loadgen")
+        os.mkfifo("samples.npz")
+        open("environment.json", "w").write("{{}}")
+        os.link("environment.json", "failure.json")
+    """)
+    assert ended.code == 0, ended.log.read_text("utf-8")
+    assert "environment.json" in taken(folder) or "failure.json" in taken(folder)
+    assert not any(path.is_symlink() for path in folder.iterdir())
+    refused = " ".join(told(folder)["refused"])
+    for name in ("profile.json: a link to", "processes: a link", "loadgen: a link", "samples.npz"):
+        assert name in refused, refused
+
+
+def test_a_runner_cannot_pass_for_this_side(attack):
+    ended, folder = attack("""
+        for name in ("container.json", "ticket.json", "setup.json", "lock.json"):
+            pathlib.Path(name).write_text('{"forged": true}')
+        pathlib.Path("profile.json").write_text("{}")
+    """)
+    assert ended.code == 0
+    assert taken(folder) == ["profile.json"]
+    assert "forged" not in told(folder)
+
+
+def test_a_log_without_end_is_cut_off(attack):
+    ended, _ = attack("""
+        for _ in range(40):
+            sys.stdout.write("x" * 2**20)
+            sys.stderr.write("y" * 2**20)
+    """)
+    assert ended.code == 0
+    assert 16 * MIB <= ended.log.stat().st_size < 17 * MIB
+    assert b"cut off" in ended.log.read_bytes()[-100:]
+
+
+# -- the ends ------------------------------------------------------------------------------------
+
+
+def test_a_runner_killed_for_memory_is_reported_with_limit_and_peak(attack):
+    ended, _ = attack("""
+        held = []
+        while True:
+            held.append(b"x" * 2**20)
+    """)
+    assert ended.code == -9
+    assert ended.failure.kind == "out_of_memory"
+    assert "under the limit of 256 MiB" in ended.failure.message
+    assert "at most 256 MiB were in use" in ended.failure.message
+    assert "executor.memory_mb" in ended.failure.hint
+
+
+def test_a_runner_that_survives_says_itself_what_ran_out(attack):
+    ended, folder = attack("""
+        import subprocess
+        dead = subprocess.run([sys.executable, "-c", "x = b'x' * 2**30"])
+        pathlib.Path("failure.json").write_text(json.dumps(
+            {"kind": "out_of_memory", "message": str(dead.returncode), "hint": None}))
+        sys.exit(6)
+    """)
+    assert ended.code == 6
+    assert ended.failure is None, "the runner knows better which batch size it was"
+    assert json.loads((folder / "failure.json").read_text())["message"] == "-9"
+
+
+def test_a_runner_killed_otherwise_did_not_run_out_of_memory(attack):
+    ended, _ = attack("import signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert ended.code == -9
+    assert ended.failure is None
+
+
+def test_a_timeout_ends_it_and_keeps_what_was_measured(attack):
+    ended, folder = attack(
+        """
+        import signal
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        pathlib.Path("processes").mkdir()
+        pathlib.Path("processes/0.npz").write_text("x")
+        time.sleep(600)
+        """,
+        timeout_seconds=2.0,
+    )
+    assert ended.timed_out
+    assert ended.code != 0
+    assert taken(folder) == ["processes/0.npz"]
+
+
+def test_a_fork_bomb_is_contained(attack):
+    ended, _ = attack(
+        """
+        while True:
+            try:
+                os.fork()
+            except OSError:
+                pathlib.Path("refused").touch()
+        """,
+        timeout_seconds=3.0,
+    )
+    assert ended.timed_out
+
+
+def test_an_interrupt_leaves_nothing_and_keeps_what_was_measured(attack):
+    folder = attack.job("""
+        pathlib.Path("processes").mkdir()
+        pathlib.Path("processes/0.npz").write_text("x")
+        print(json.dumps({"event": "state", "phase": "measure"}), flush=True)
+        time.sleep(600)
+    """)
+
+    def interrupt(event):
+        if event["phase"] == "measure":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        attack.executor().execute(folder, timeout_seconds=60, on_event=interrupt)
+    assert taken(folder) == ["processes/0.npz"]
+    assert things_of(attack.engine, attack.runs[-1]) == []
+
+
+def test_a_container_stopped_from_outside_is_told_from_a_crash(attack):
+    folder = attack.job("""
+        print(json.dumps({"event": "state", "phase": "measure"}), flush=True)
+        time.sleep(600)
+    """)
+
+    def stop(event):
+        if event["phase"] == "measure":
+            (found,) = things_of(attack.engine, attack.runs[-1])[:1]
+            threading.Thread(target=attack.engine.client.api.kill, args=(found,)).start()
+
+    ended = attack.executor().execute(folder, timeout_seconds=60, on_event=stop)
+    assert ended.failure.kind == "engine"
+    assert "stopped from outside" in ended.failure.message
+    assert "resume=true" in ended.failure.hint
+
+
+# -- weights -------------------------------------------------------------------------------------
+
+READ = """
+    model = pathlib.Path(job["model"]["artifact"]["path"])
+    pathlib.Path("profile.json").write_text(json.dumps(
+        [len(model.read_bytes()), os.access(model, os.W_OK), str(model.resolve())]))
+"""
+
+
+def test_weights_are_copied_once_and_shared(attack):
+    folders = [attack(READ)[1] for _ in range(2)]
+    assert [result(folder) for folder in folders] == [
+        [len(attack.weights), False, "/artifact/model.onnx"]
+    ] * 2
+    assert [event["phase"] for event in attack.events].count("copy") == 1
+
+
+def test_weights_through_the_archive_need_no_volume(attack):
+    attack.weights = os.urandom(20 * MIB)  # more than the results may be
+    ended, folder = attack(READ, weights="archive")
+    assert ended.code == 0, ended.log.read_text("utf-8")
+    assert result(folder) == [20 * MIB, False, "/out/artifact/model.onnx"]
+    assert taken(folder) == ["profile.json"]
+    names = [each["Name"] for each in attack.engine.client.api.volumes()["Volumes"] or ()]
+    assert not attack.volumes & set(names)
+
+
+def test_two_jobs_share_the_weights_at_the_same_time(attack):
+    attack.weights = os.urandom(8 * MIB)
+    folders = [attack.job(READ + "    time.sleep(1)") for _ in range(3)]
+    ends = []
+    threads = [
+        threading.Thread(
+            target=lambda folder=folder: ends.append(
+                attack.executor().execute(folder, timeout_seconds=60, on_event=lambda _: None)
+            )
+        )
+        for folder in folders
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [ended.code for ended in ends] == [0, 0, 0]
+    assert {result(folder)[0] for folder in folders} == {8 * MIB}
+
+
+def test_a_volume_that_was_half_filled_is_filled_again(attack):
+    """A copy that was broken off has the artifact's name, and no mark."""
+    folder = attack.job(READ)
+    executor = attack.executor()
+    volume = volumes.Artifact(attack.root / "model.onnx", *described(folder))
+    with filling(attack, volume) as session:
+        session.put([Entry("model.onnx", attack.weights[:1000])], "/artifact")
+    ended = executor.execute(folder, timeout_seconds=60, on_event=attack.events.append)
+    assert ended.code == 0
+    assert result(folder)[0] == len(attack.weights)
+    assert [event["phase"] for event in attack.events] == ["container", "copy"]
+
+
+def test_a_fill_that_a_dead_process_left_is_taken_over(attack, docker_engine):
+    folder = attack.job(READ)
+    artifact = volumes.Artifact(attack.root / "model.onnx", *described(folder))
+    dead = {**owner.mine("fill", "dead"), labels.PID: "999999999"}
+    name = f"profleet-fill-{artifact.sha256[:24]}"
+    docker_engine.client.api.create_container(attack.image.id, name=name, labels=dead)
+    ended = attack.executor().execute(folder, timeout_seconds=60, on_event=lambda _: None)
+    assert ended.code == 0
+    assert result(folder)[0] == len(attack.weights)
+    named = docker_engine.client.api.containers(all=True, filters={"name": name})
+    assert named == []
+
+
+def test_a_fill_of_a_living_process_is_waited_for(attack, monkeypatch):
+    monkeypatch.setattr(volumes, "WAIT_SECONDS", 1.0)
+    folder = attack.job(READ)
+    artifact = volumes.Artifact(attack.root / "model.onnx", *described(folder))
+    with filling(attack, artifact), pytest.raises(EngineError, match="docker rm -v profleet-fill-"):
+        attack.executor().execute(folder, timeout_seconds=60, on_event=lambda _: None)
+
+
+def test_a_damaged_volume_is_removed_when_the_runner_finds_it_out(attack, capsys):
+    assert attack(READ)[0].code == 0
+    ended, _ = attack("sys.exit(4)")
+    assert ended.code == 4
+    assert "was damaged and is removed" in capsys.readouterr().err
+    attack.events.clear()
+    assert attack(READ)[0].code == 0
+    assert "copy" in [event["phase"] for event in attack.events]
+
+
+def test_a_volume_of_somebody_else_is_never_removed(attack, docker_engine):
+    artifact = volumes.Artifact(attack.root / "model.onnx", "0" * 63 + "f", 1)
+    docker_engine.client.api.create_volume(artifact.volume)
+    attack.volumes.add(artifact.volume)
+    assert not volumes.discard(docker_engine, artifact)
+    assert docker_engine.client.api.inspect_volume(artifact.volume)
+
+
+def described(folder):
+    artifact = json.loads((folder / "job.json").read_text("utf-8"))["model"]["artifact"]
+    return artifact["sha256"], artifact["bytes"]
+
+
+def filling(attack, artifact):
+    return volumes._filling(attack.engine, attack.image.id, artifact, attack.runs[-1])
