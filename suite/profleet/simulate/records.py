@@ -151,7 +151,9 @@ class Outcome:
 
     Shapes: ``injected``, ``in_system`` (models,); ``completed``, ``retried``, ``met`` (cells,);
     ``offered_ns`` (groups,) is the service time that the requests sent to a group would take at
-    its most efficient batch size, so ``offered_ns / window / replicas`` is its offered load.
+    its most efficient batch size (those of a central queue count for all groups that serve their
+    model, by what each can do); ``last_arrival_ns`` is when the last request arrived, and
+    ``closed`` whether requests came only as others were answered.
     ``histogram[cell, span, bucket]`` counts requests (``engine.histogram`` knows the buckets);
     ``total_ns[cell, span]`` and ``maximum_ns[cell, span]`` belong to it. ``met[cell]`` counts
     completed requests within their deadline. ``dropped[cell, reason]`` follows ``DROPS``; requests
@@ -183,5 +185,7 @@ class Outcome:
     area_ns: int
     sojourn_ns: int
     window_ns: tuple[int, int]
+    last_arrival_ns: int
     offered_ns: Ints
+    closed: bool
     events: int

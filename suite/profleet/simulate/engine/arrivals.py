@@ -32,6 +32,7 @@ from profleet.simulate.engine.layout import (
     FOREVER,
     FREE,
     IN_SYSTEM,
+    LAST_ARRIVAL,
     LENGTH,
     MODEL,
     NEXT,
@@ -59,7 +60,7 @@ from profleet.simulate.engine.layout import (
     WORK,
 )
 from profleet.simulate.engine.queues import join
-from profleet.simulate.engine.ranking import expect, forget, offer
+from profleet.simulate.engine.ranking import expect, forget, offer, offer_to_all
 from profleet.simulate.engine.replicas import consider
 from profleet.simulate.engine.requests import drop, integrate, later
 from profleet.simulate.engine.routers import REFUSED, route
@@ -103,6 +104,7 @@ def arrive(s: State, f: Tables, slot: int, now: int) -> None:
     integrate(s, now)
     scalar[IN_SYSTEM] += 1
     request[slot, ARRIVED] = now
+    scalar[LAST_ARRIVAL] = now
     if DEADLINES and request[slot, DEADLINE] < FOREVER - now:
         request[slot, DEADLINE] += now
     if WIRES:
@@ -126,6 +128,8 @@ def dispatch(s: State, f: Tables, slot: int, model: int, now: int) -> None:
     """Let the router choose, and send the request there."""
     models = f.serves.shape[1]
     if CENTRAL:
+        if s.request[slot, ARRIVED] >= s.scalar[WINDOW]:
+            offer_to_all(s, f, model, slot)
         wait_centrally(s, f, slot, model, now)
         return
     r = route(s, f, slot, model)

@@ -74,7 +74,8 @@ TO_ISSUE: Final = 27  # closed loop: users who are about to think
 STATUS: Final = 28
 VALUE: Final = 29  # what a policy returned that made no sense
 NUMBER: Final = 30  # arrivals taken so far
-SCALARS: Final = 31
+LAST_ARRIVAL: Final = 31  # when the last request arrived
+SCALARS: Final = 32
 
 # Small columns of a replica (int32).
 BATCH: Final = 0  # first request of the batch in service

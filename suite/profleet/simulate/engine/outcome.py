@@ -55,7 +55,9 @@ def outcome(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted) -> Outcome:
         area_ns=int(s.scalar[at.AREA]),
         sojourn_ns=int(s.scalar[at.SOJOURN]) + int((end - s.request[here, at.ARRIVED]).sum()),
         window_ns=(start, end),
+        last_arrival_ns=int(s.scalar[at.LAST_ARRIVAL]),
         offered_ns=s.offered,
+        closed=bool(wanted["CLOSED"]),
         events=int(s.scalar[at.EVENTS]),
     )
 

@@ -6,6 +6,7 @@ from profleet.simulate.engine.features import (
     ABSENT,
     BACKLOGS,
     COUNTED,
+    GROUPS,
     LEAST_WORK,
     MODEL_AFFINITY,
     MODELS,
@@ -44,6 +45,22 @@ def offer(s: State, f: Tables, g: int, cell: int, slot: int) -> None:
     if WORKS:
         share *= s.real[slot, WORK]
     s.offered[g] += int(share)
+
+
+def offer_to_all(s: State, f: Tables, model: int, slot: int) -> None:
+    """Count a request in a central queue: every replica that serves the model has the same load."""
+    if not GROUPS:
+        offer(s, f, 0, model, slot)
+        return
+    models = f.serves.shape[1]
+    rate = 0.0
+    for i in range(f.serving_count[model]):
+        g = f.serving[model, i]
+        rate += (f.first[g + 1] - f.first[g]) / f.share_ns[g * models + model]
+    work = s.real[slot, WORK] if WORKS else 1.0
+    for i in range(f.serving_count[model]):
+        g = f.serving[model, i]
+        s.offered[g] += int((f.first[g + 1] - f.first[g]) / rate * work)
 
 
 def forget(s: State, f: Tables, r: int, g: int, cell: int, slot: int) -> None:

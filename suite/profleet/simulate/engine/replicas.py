@@ -64,7 +64,7 @@ from profleet.simulate.engine.layout import (
     WORK,
 )
 from profleet.simulate.engine.queues import take
-from profleet.simulate.engine.ranking import offer, piece, rank, reload
+from profleet.simulate.engine.ranking import piece, rank, reload
 from profleet.simulate.engine.requests import integrate, leave
 from profleet.simulate.engine.state import State, Tables
 
@@ -152,10 +152,6 @@ def start(s: State, f: Tables, r: int, g: int, model: int, q: int, size: int, no
     if CENTRAL:
         leave_idle(s, f, r, g)
         replicas[r, OUTSTANDING] = size
-        slot = first
-        while slot != NONE:
-            offer(s, f, g, cell, slot)
-            slot = s.small[slot, NEXT]
         if SAMPLING:
             s.levels[f.serving[model, 0], 0] -= size
     else:
