@@ -7,7 +7,8 @@ a slash is the group or the model they belong to, and without one they are the w
 
 Quantiles come from histograms (``engine.histogram`` bounds their error) and are left out where a
 replication has fewer requests than MLPerf's early-stopping rule asks for. Where the offered load
-is 1 or more there is no steady state to speak of: latency and waiting are then refused.
+is 1 or more there is no steady state to speak of: latency and waiting are then refused. Load and
+queues are judged while requests arrive: afterwards even an overloaded fleet works off what it has.
 """
 
 from __future__ import annotations
@@ -62,7 +63,11 @@ class Summary(NamedTuple):
 
 
 def summarize(
-    fleet: FleetArrays, outcomes: Sequence[Outcome], *, confidence: float = CONFIDENCE
+    fleet: FleetArrays,
+    outcomes: Sequence[Outcome],
+    *,
+    confidence: float = CONFIDENCE,
+    load: float | None = None,
 ) -> Summary:
     """Return the metrics, refusals and verdict of one or more replications.
 
@@ -70,8 +75,10 @@ def summarize(
         fleet: what was simulated.
         outcomes: one per replication, all of the same fleet.
         confidence: level of the intervals.
+        load: mean rate of the workload over what the fleet can do at most; None: not known, only
+            what happened counts.
     """
-    verdict, reasons = judge(fleet, outcomes)
+    verdict, reasons = judge(fleet, outcomes, load)
     columns: dict[str, list[Number]] = {}
     refused: dict[str, str] = {}
     for outcome in outcomes:
@@ -91,19 +98,34 @@ def summarize(
 
 
 def offered_load(fleet: FleetArrays, outcome: Outcome) -> list[float]:
-    """Return the offered load of every group: work sent to it over what it can do at most."""
-    start, end = outcome.window_ns
-    counts = np.diff(fleet.first)
-    return list((outcome.offered_ns / np.maximum(1, (end - start) * counts)).tolist())
+    """Return the offered load of every group: work sent to it over what it can do at most.
 
-
-def judge(fleet: FleetArrays, outcomes: Sequence[Outcome]) -> tuple[Verdict, tuple[str, ...]]:
-    """Say whether the fleet keeps up.
-
-    ``overloaded``: a group was offered as much work as it can do, or more. ``backlogged``: the
-    load is below 1, and yet the number of waiting requests grew through the period (the period is
-    short, replicas were down, or batches do not fill). ``stable``: neither.
+    Both while requests arrived: n of them come in n - 1 gaps.
     """
+    requests = int(outcome.injected.sum())
+    span_ns = max(1, outcome.last_arrival_ns - outcome.window_ns[0])
+    gaps = max(0, requests - 1) / max(1, requests)
+    return list((outcome.offered_ns * gaps / (span_ns * np.diff(fleet.first))).tolist())
+
+
+def judge(
+    fleet: FleetArrays, outcomes: Sequence[Outcome], load: float | None = None
+) -> tuple[Verdict, tuple[str, ...]]:
+    """Say whether the fleet keeps up; arguments as for ``summarize``.
+
+    ``overloaded``: the fleet or a group was offered as much work as it can do, or more.
+    ``backlogged``: the load is below 1, and yet the number of waiting requests grew as long as
+    requests arrived (the period is short, replicas were down, or batches do not fill).
+    ``stable``: neither. A closed loop is stable: its users wait for their answers.
+    """
+    if any(outcome.closed for outcome in outcomes):
+        return "stable", ()
+    if load is not None and load >= 1:
+        much = (
+            f"The workload offers {load:.3g} times the work that the fleet can do: the queues "
+            "have no steady state, and every time in them depends on how long one looks."
+        )
+        return "overloaded", (much,)
     loads = np.mean([offered_load(fleet, outcome) for outcome in outcomes], axis=0)
     over = [
         f"Group {name} was offered {load:.3g} times the work that it can do: the queues have no "
@@ -142,8 +164,8 @@ def _is_steady(name: str) -> bool:
 
 
 def _grows(outcome: Outcome, replicas: int) -> bool:
-    """Whether the queue at the end is far above that in the middle of the period."""
-    waiting = outcome.waiting.sum(axis=1)
+    """Whether the queue is far longer when the last requests arrive than halfway there."""
+    waiting = outcome.waiting[outcome.sample_ns <= outcome.last_arrival_ns].sum(axis=1)
     if len(waiting) < 20:
         return False
     tenth = len(waiting) // 10

@@ -35,6 +35,12 @@ class Scene:
     workload: Workload
     capacity_rps: float
 
+    @property
+    def load(self) -> float | None:
+        """Mean rate of the workload over what the fleet can do; None for a closed loop."""
+        rate = self.workload.mean_rate_rps
+        return None if rate is None else rate / self.capacity_rps
+
 
 @dataclass(eq=False)
 class Simulation:
@@ -56,9 +62,11 @@ class Simulation:
         rows = {name: metric.model_dump() for name, metric in self.summary().metrics.items()}
         return pd.DataFrame.from_dict(rows, orient="index")
 
-    def summary(self) -> Summary:
-        """Return the metrics, refusals and verdict of the replications that finished."""
-        return summarize(self.arrays, self.outcomes, confidence=self.scene.settings.confidence)
+    def summary(self, replication: int | None = None) -> Summary:
+        """Return the metrics, refusals and verdict of the replications that finished, or of one."""
+        outcomes = self.outcomes if replication is None else [self.outcomes[replication]]
+        confidence = self.scene.settings.confidence
+        return summarize(self.arrays, outcomes, confidence=confidence, load=self.scene.load)
 
     def result(self) -> SimulationResult:
         """Return what ``result.json`` holds, without paths."""

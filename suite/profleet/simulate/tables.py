@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from profleet.simulate.engine import histogram
-from profleet.simulate.metrics import NAMES, summarize
+from profleet.simulate.metrics import NAMES
 from profleet.simulate.records import SPANS
 
 if TYPE_CHECKING:
@@ -114,11 +114,8 @@ def replications(simulation: Simulation) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
-        {
-            name: metric.value
-            for name, metric in summarize(simulation.arrays, [each]).metrics.items()
-        }
-        for each in simulation.outcomes
+        {name: metric.value for name, metric in simulation.summary(replication).metrics.items()}
+        for replication in range(len(simulation.outcomes))
     ]
     return pd.DataFrame(rows).rename_axis("replication").reset_index()
 
