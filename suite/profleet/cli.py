@@ -55,6 +55,18 @@ seed, confidence, per_request, trace, plugins, tracking, store. `profleet simula
 them all; the README of suite/profleet/simulate describes them.
 """
 
+PLAN_HELP = """\
+usage: profleet plan slo.p99_ms=MS workload.rate=RPS [KEY=VALUE ...] [Hydra options]
+
+Look for the smallest fleet that keeps a promise, for every kind of hardware with a profile.
+
+  profleet plan slo.p99_ms=50 workload.rate=5000
+  profleet plan slo.p99_ms=50 workload.rate=5000 hardware=[epyc-2c-1t,epyc-2c-2t] objective=cost
+  profleet plan slo.p95_ms=20 slo.p99_ms=50 fleet.model=resnet50 workload=diurnal workload.rate=800
+
+Keys: those of `profleet simulate`, and hardware, objective=count|cost|energy, max_replicas.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (0 done, 1 something failed, 2 a mistake)."""
@@ -73,10 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    if words[:1] == ["run"]:
-        return _run(words[1:])
-    if words[:1] == ["simulate"]:
-        return _simulate(words[1:])
+    if words[:1] and words[0] in HYDRA_COMMANDS:
+        return _hydra(words[0], words[1:])
     if any(word in {"-sc", "--shell-completion"} for word in words[:1]):
         return _complete(words)
     parsed = _parser().parse_args(words)
@@ -87,22 +97,18 @@ def _dispatch(words: list[str]) -> int:
     return int(execute(parsed))
 
 
-def _run(words: list[str]) -> int:
+def _hydra(command: str, words: list[str]) -> int:
+    """Carry out a command that is a Hydra application of its own."""
     if any(word in {"-h", "--help"} for word in words):
-        print(RUN_HELP, end="")
+        print(HYDRA_COMMANDS[command], end="")
         return 0
-    from profleet.execute.app import main as run
-
-    return run(words)
-
-
-def _simulate(words: list[str]) -> int:
-    if any(word in {"-h", "--help"} for word in words):
-        print(SIMULATE_HELP, end="")
-        return 0
-    from profleet.simulate.app import main as simulate
-
-    return simulate(words)
+    if command == "run":
+        from profleet.execute.app import main as application
+    elif command == "simulate":
+        from profleet.simulate.app import main as application
+    else:
+        from profleet.simulate.plan_app import main as application
+    return application(words)
 
 
 def _complete(words: list[str]) -> int:
@@ -116,13 +122,7 @@ def _complete(words: list[str]) -> int:
                 print(" ".join(name for name in COMMANDS if name.startswith("".join(typed[1:]))))
             return 0
         os.environ["COMP_LINE"] = line.replace(f" {command}", "", 1)
-    if command == "simulate":
-        from profleet.simulate.app import main as simulate
-
-        return simulate(words)
-    from profleet.execute.app import main as run
-
-    return run(words)
+    return _hydra(command or "run", words)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -138,6 +138,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     subparsers.add_parser(
         "simulate", help="simulate what a fleet does with a stream of requests", add_help=False
+    )
+    subparsers.add_parser(
+        "plan", help="look for the smallest fleet that keeps a promise", add_help=False
     )
     from profleet.container import cli as container
     from profleet.hardware import cli as hardware
@@ -168,5 +171,5 @@ def _recover(parsed: argparse.Namespace) -> int:
     return 0 if result.status == "finished" else 1
 
 
-HYDRA_COMMANDS = ("run", "simulate")
+HYDRA_COMMANDS = {"run": RUN_HELP, "simulate": SIMULATE_HELP, "plan": PLAN_HELP}
 COMMANDS = (*HYDRA_COMMANDS, "manifest", "profile", "hardware", "image", "log", "ui", "recover")

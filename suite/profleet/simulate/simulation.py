@@ -18,7 +18,7 @@ from profleet.simulate.schema import Promise, Served, SimulationResult
 from profleet.simulate.service.sources import Places
 from profleet.simulate.settings import SimulateSettings, SloSettings
 from profleet.simulate.tables import TABLES
-from profleet.simulate.workload import Workload
+from profleet.simulate.workload import Workload, model_shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,8 +113,7 @@ def prepare(settings: SimulateSettings) -> Scene:
     places = Places(settings.store, settings.tracking, settings.manifests)
     size = 1 if settings.batching.kind == "none" else settings.batching.size
     fleet = build_fleet(settings.fleet, places, max_batch=size, batch_field="batching.size")
-    weights = getattr(settings.workload, "models", None)
-    capacity = fleet.capacity_rps(weights)
+    capacity = fleet.capacity_rps(model_shares(settings.workload, fleet.models))
     workload = Workload.build(settings.workload, fleet.models, capacity)
     return Scene(settings, fleet, workload, capacity)
 
