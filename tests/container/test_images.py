@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 import containers
-from profleet.container import images, labels
+from profleet.container import images, labels, layout
 from profleet.container.engine import Engine
 from profleet.container.images import ImageRecord, find, inspect
 from profleet.container.recipe import load
@@ -110,9 +111,7 @@ def test_the_packages_inside_are_the_locked_ones(
 
 def test_asking_leaves_no_container(docker_engine: Engine, runner_image: ImageRecord):
     images.packages(docker_engine, runner_image, cached=False)
-    filters = labels.of_kind("listing") | {"ancestor": runner_image.id}
-    left = docker_engine.client.api.containers(all=True, filters=filters)
-    assert [each for each in left if each["State"] != "running"] == []
+    assert listings(docker_engine, runner_image) == []
 
 
 def test_an_image_that_cannot_tell_its_packages_is_refused(docker_engine: Engine):
@@ -120,3 +119,23 @@ def test_an_image_that_cannot_tell_its_packages_is_refused(docker_engine: Engine
         mute = containers.load_image(docker_engine, ref, {})
         with pytest.raises(EngineError, match="listing the packages"):
             images.packages(docker_engine, mute, cached=False)
+        assert listings(docker_engine, mute) == []
+
+
+def test_an_image_whose_interpreter_fails_says_how(
+    docker_engine: Engine, runner_image: ImageRecord
+):
+    with containers.temporary_ref(docker_engine) as ref:
+        step = f"RUN cd {layout.ROOT}/venv/bin && rm python && echo '#!/bin/sh' > python"
+        step += " && echo 'echo broken >&2; exit 3' >> python && chmod 755 python"
+        broken = containers.derive(docker_engine, ref, runner_image.ref, step)
+        with pytest.raises(EngineError, match="exit code 3, broken"):
+            images.packages(docker_engine, broken, cached=False)
+        assert listings(docker_engine, broken) == []
+
+
+def listings(engine: Engine, image: ImageRecord) -> list[str]:
+    """Containers with which this process looked into an image."""
+    mine = [f"{labels.KIND}=listing", f"{labels.PID}={os.getpid()}"]
+    filters = {"label": mine, "ancestor": image.id}
+    return [each["Id"] for each in engine.client.api.containers(all=True, filters=filters)]

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from packaging.utils import canonicalize_name
 
@@ -204,29 +204,44 @@ HERMETIC: dict[str, Any] = {
 }
 """What holds for a container that only looks: nothing in or out but its output."""
 
+ANSWER_SECONDS: Final = 60.0
+
 _LIST = (
     "import json, importlib.metadata as m; "
-    "print(json.dumps([[d.metadata['Name'], d.version] for d in m.distributions()]))"
+    "print(json.dumps([[d.metadata['Name'] or 'nameless', d.version] for d in m.distributions()]))"
 )
 
 
 def _ask(engine: Engine, record: ImageRecord) -> bytes:
+    """Execute the question in the image; its container is removed however that ends."""
+    containers = engine.client.containers
+    container = None
     try:
-        answer = engine.client.containers.run(
+        container = containers.create(
             record.id,
-            [layout.PYTHON, "-I", "-c", _LIST],
-            entrypoint=[],
+            ["-I", "-c", _LIST],
+            entrypoint=[layout.PYTHON],  # Podman keeps the image's own where this one is empty
             name=f"profleet-listing-{uuid.uuid4().hex[:12]}",
             labels=owner.mine("listing", ""),
-            remove=True,
-            stdout=True,
-            stderr=False,
             **HERMETIC,
         )
+        container.start()
+        code = container.wait(timeout=ANSWER_SECONDS)["StatusCode"]
+        if code:
+            said = bytes(container.logs(stdout=False, stderr=True)).decode(errors="replace")
+            last = said.strip().rpartition("\n")[2] or "it said nothing"
+            raise EngineError(
+                f"The image {record.ref} does not tell which packages it has: exit code {code}, "
+                f"{last}. Build it again.",
+                "image",
+            )
+        return bytes(container.logs(stdout=True, stderr=False))
     except Exception as error:
         doing = f"listing the packages of {record.ref}"
         raise explain(error, doing, engine.endpoint) from error
-    return bytes(answer)
+    finally:
+        if container is not None:
+            container.remove(v=True, force=True)
 
 
 def _read(path: Path) -> dict[str, str] | None:
