@@ -259,13 +259,15 @@ def test_sweeps_of_one_name_are_told_apart(sweep: Path, tmp_path: Path) -> None:
 
 def test_a_sweep_tells_its_overrides_and_no_secret(sweep: Path) -> None:
     words = [
-        "model=squeezenet,resnet50", "+measure.seed=3", "tracking.uri=http://me:secret@host",
+        "model=squeezenet", "executor=process,docker", "+measure.seed=3", "tracking.uri=http://me:secret@host",
         "++tracking.experiment=x", "store=/home/me", "~tracking", "executor.python=/home/me/py",
     ]  # fmt: skip
     text = yaml.safe_dump({"hydra": {"overrides": {"task": words}}, "tracking": {"uri": "secret"}})
     (sweep / "multirun.yaml").write_text(text, "utf-8")
     record = sweep_record(sweep)
-    assert record.texts == {"overrides.txt": "model=squeezenet,resnet50\n+measure.seed=3\n"}
+    assert record.texts == {
+        "overrides.txt": "model=squeezenet\nexecutor=process,docker\n+measure.seed=3\n"
+    }
     assert "multirun.yaml" not in [name for _, name in record.files]
     (sweep / "multirun.yaml").write_text("hydra: [", "utf-8")
     assert sweep_record(sweep).texts == {}

@@ -253,6 +253,9 @@ def _departures(container: Container | None) -> Iterator[str]:
     """Warnings about what was not hermetic, and about what a runner left beside its result."""
     if container is None:
         return
+    if not container.engine.get("local", True):
+        where = container.engine.get("endpoint")
+        yield f"Measured on the machine of the container engine at {where}, not on this one."
     if container.loosened:
         yield f"The container was not hermetic: {', '.join(container.loosened)}."
     if container.refused:

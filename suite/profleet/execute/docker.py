@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import uuid
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -93,9 +94,9 @@ class DockerExecutor:
             ended = _Run(self, session, job_dir, on_event, told).until(timeout_seconds)
         if session.left is not None:
             say(session.left)
-        if ended.code == WRONG_ARTIFACT and self.weights == "volume":
-            if volumes.discard(self.engine, artifact):
-                say(f"The volume {artifact.volume} was damaged and is removed; run the job again.")
+        damaged = ended.code == WRONG_ARTIFACT and self.weights == "volume"
+        if damaged and volumes.discard(self.engine, artifact):
+            say(f"The volume {artifact.volume} was damaged and is removed; run the job again.")
         return ended
 
     def _session(self, job_dir: Path, job: dict[str, Any]) -> tuple[Session, volumes.Artifact]:
@@ -296,7 +297,7 @@ def surroundings(engine: Engine, image: str, confinement: Confinement) -> dict[s
     with Session(
         engine,
         image,
-        name=f"profleet-look-{label[labels.PID]}-{id(confinement):x}",
+        name=f"profleet-look-{uuid.uuid4().hex[:12]}",
         label=label,
         user=confinement.user,
         host_config=create_arguments(confinement, label=label),

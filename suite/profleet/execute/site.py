@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from profleet.errors import ConfigError
 from profleet.execute.executor import Executor, Failure
 from profleet.execute.process import ProcessExecutor
 from profleet.execute.settings import DockerSettings, ProcessSettings, RunSettings
@@ -66,12 +67,19 @@ def site_of(settings: RunSettings) -> Site:
 
     Raises:
         EngineError: the container engine cannot be used.
+        ConfigError: this machine is to be prepared, and the engine is on another one.
     """
     executor = settings.executor
     if isinstance(executor, ProcessSettings):
         return ProcessSite(executor.python)
-    cpus = settings.measure.cpus
-    return DockerSite(_engine(), executor, None if cpus is None else tuple(cpus))
+    engine, cpus = _engine(), settings.measure.cpus
+    if settings.setup == "apply" and not engine.local:
+        raise ConfigError(
+            "setup=apply changes this machine, and the containers execute on that of "
+            f"{engine.endpoint}. Say setup=off, and prepare that machine there: profleet hardware "
+            "setup."
+        )
+    return DockerSite(engine, executor, None if cpus is None else tuple(cpus))
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ STATUS: dict[Status, RunStatus] = {
 }
 FILES = (
     "job.json", "lock.json", "profile.json", "samples.parquet", "environment.json", "result.json",
-    "runner.log",
+    "runner.log", "container.json",
 )  # fmt: skip
 FOLDERS = ("loadgen", "plots")
 BATCH = re.compile(r"b(\d+)")

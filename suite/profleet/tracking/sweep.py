@@ -26,7 +26,7 @@ BEST: dict[str, Callable[[Sequence[tuple[float, str]]], tuple[float, str]]] = {
 }
 """Metric -> which of its values is the best."""
 
-PRIVATE = re.compile(r"[+~]*(tracking|hydra|store|executor|manifests)\b")
+PRIVATE = re.compile(r"[+~]*((tracking|hydra|store|manifests)\b|executor\.)")
 """Overrides that may name servers, passwords and folders of this machine."""
 
 
