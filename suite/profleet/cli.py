@@ -29,9 +29,9 @@ Measure a stack named by manifest references, or every stack of a suite.
   --hydra-help          every Hydra option
 
 Keys: model, framework, hardware, suite, batch_sizes, measure=quick|standard, scenario=sweep|
-single_stream|multi_stream|server|offline|find_peak, executor=process|docker, tracking=sqlite|server|
-none, store, setup=dry_run|apply|off, resume, allow_unsupported, manifests. `profleet run --cfg job`
-shows all.
+single_stream|multi_stream|server|offline|find_peak, executor=process|docker, store, resume,
+tracking=sqlite|server|none, setup=dry_run|apply|off, allow_unsupported, manifests.
+`profleet run --cfg job` shows all.
 """
 
 SIMULATE_HELP = """\
