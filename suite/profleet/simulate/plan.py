@@ -24,6 +24,9 @@ OBJECTIVES = {"count": "replicas", "cost": "cost_per_hour", "energy": "energy_pe
 GROWTH = 1.3
 """Factor between the sizes that are tried until one keeps the promise."""
 
+IDLE = 0.05
+"""Utilization below which more replicas no longer help."""
+
 
 class PlanSettings(SimulateSettings):
     """The whole configuration of ``profleet plan`` (``conf/plan.yaml``)."""
@@ -109,13 +112,7 @@ def plan(
     }
     found = [answer for answer in answers if answer.replicas is not None]
     key = OBJECTIVES[settings.objective]
-    stated = [answer for answer in found if key in answer.metrics]
-    if found and not stated:
-        raise ConfigError(
-            f"objective={settings.objective}: no hardware states it. Give its price or power: "
-            "fleet.price_per_hour=2.5, fleet.power.active_w=300."
-        )
-    best = min(stated, key=lambda answer: answer.metrics[key].value, default=None)
+    best = min(found, key=lambda answer: answer.metrics[key].value, default=None)
     return PlanResult(
         status="finished" if found else "failed",
         reason=None if found else " ".join(answer.reason or "" for answer in answers),
@@ -193,11 +190,15 @@ def _answer(settings: PlanSettings, kind: Kind, on_probe: Callable[[str, Probe],
 
     size = _least(settings, kind)
     too_few = size - 1
-    while size <= settings.max_replicas and not keeps(size):
+    reason = None
+    while reason is None and not keeps(size):
         too_few, size = size, max(size + 1, math.ceil(size * GROWTH))
-    said = [probes[n] for n in sorted(probes)]
-    if size > settings.max_replicas:
-        reason = f"{kind.name}: {settings.max_replicas} replicas (max_replicas) are too few."
+        if probes[too_few].metrics["utilization"].value < IDLE:
+            reason = f"{kind.name}: even {too_few} replicas, almost idle, break the promise."
+        elif size > settings.max_replicas:
+            reason = f"{kind.name}: {settings.max_replicas} replicas (max_replicas) are too few."
+    if reason is not None:
+        said = [probes[n] for n in sorted(probes)]
         return Answer(hardware=kind.name, replicas=None, reason=reason, probes=said)
     while size - too_few > 1:
         middle = (size + too_few) // 2
@@ -229,6 +230,11 @@ def _simulated(settings: PlanSettings, kind: Kind, replicas: int) -> SimulationR
     if simulation.interrupted:
         raise KeyboardInterrupt
     result = simulation.result()
+    if OBJECTIVES[settings.objective] not in {"replicas", *result.metrics}:
+        raise ConfigError(
+            f"objective={settings.objective}: {kind.name} does not state it. Give its price or "
+            "power: fleet.price_per_hour=2.5, fleet.power.active_w=300, fleet.power.idle_w=60."
+        )
     for promise in result.slo:
         if promise.kept is None:
             why = result.refused.get(promise.name, "it has no value.")
