@@ -229,6 +229,25 @@ def _hypervisor(root: Path) -> str:
     return " ".join(filter(None, names)) or "present, without a name"
 
 
+def _own_status(name: str) -> Callable[[Path], str]:
+    """What the kernel does to this process: filters and mitigations cost time."""
+
+    def read(root: Path) -> str:
+        for line in read_text(root / "proc/self/status").splitlines():
+            key, _, value = line.partition(":")
+            if key == name:
+                return value.strip()
+        raise Missing(f"/proc/self/status has no {name}")
+
+    return read
+
+
+def _seccomp(root: Path) -> str:
+    modes = {"0": "off", "1": "strict", "2": "filter"}
+    mode = _own_status("Seccomp")(root)
+    return modes.get(mode, mode)
+
+
 def _container(root: Path) -> str:
     if (root / ".dockerenv").exists():
         return "docker"
@@ -322,6 +341,9 @@ FIELDS: dict[str, Callable[[Path], Any]] = {
     "os": _os_release,
     "hypervisor": _hypervisor,
     "container": _container,
+    "seccomp": _seccomp,
+    "speculative_store_bypass": _own_status("Speculation_Store_Bypass"),
+    "speculative_indirect_branch": _own_status("SpeculationIndirectBranch"),
     "boot_time": _stat("btime"),
     "uptime_s": lambda root: float(read_text(root / "proc/uptime").split()[0]),
     "monotonic_s": lambda _: time.monotonic(),

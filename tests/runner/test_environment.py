@@ -66,8 +66,13 @@ def test_fields_of_a_laptop(tmp_path):
     (tmp_path / "proc/cpuinfo").write_text(
         "vendor_id\t: GenuineIntel\nmodel name\t: Some CPU @ 2 GHz\nflags\t: fpu avx2 fma vmx\n"
     )
+    (tmp_path / "proc/self").mkdir()
+    (tmp_path / "proc/self/status").write_text(
+        "Seccomp:\t2\nSpeculation_Store_Bypass:\tthread force mitigated\n"
+    )
     fields = {name: field.get("value") for name, field in environment.capture(tmp_path).items()}
     expected = {
+        "seccomp": "filter", "speculative_store_bypass": "thread force mitigated",
         "cpu_model": "Some CPU @ 2 GHz", "cpu_flags": ["avx2", "fma"], "sockets": 1,
         "physical_cores": 2, "logical_cpus": 4, "threads_per_core": 2, "smt_active": True,
         "turbo": True, "governor": "powersave", "frequency_max_mhz": 4800.0,
