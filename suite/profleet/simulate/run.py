@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from profleet.errors import ConfigError, ProfleetError
 from profleet.simulate import policies
@@ -149,7 +150,8 @@ class _Replication:
 
     def execute(self) -> Outcome:
         """Feed the engine until it is done."""
-        chunk = self._chunk(_no_arrivals(), _no_outages())
+        # With the first arrivals at hand, the engine is compiled for what they carry.
+        chunk = self._chunk(self._more_arrivals(), _no_outages())
         while True:
             status = self._advance(chunk)
             if status == at.DONE:
@@ -208,7 +210,7 @@ class _Replication:
         n = len(arrivals)
         self.state.scalar[at.CURSOR] = 0
         bits = self.routing.integers(0, 1 << 62, n) if self.wanted["USES_BITS"] else _NO_BITS
-        columns = (
+        columns: tuple[NDArray[Any], ...] = (
             arrivals.time_ns,
             arrivals.model,
             arrivals.client,
@@ -219,7 +221,7 @@ class _Replication:
             bits,
             *outage,
         )
-        return Chunk(*map(own, columns, CHUNK_TYPES))
+        return Chunk(*(own(c, kind) for c, kind in zip(columns, CHUNK_TYPES, strict=True)))
 
     def _more_outages(self) -> dict[str, Any]:
         self.state.scalar[at.OUTAGE] = 0

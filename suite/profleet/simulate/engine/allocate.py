@@ -279,6 +279,6 @@ def grow_rows(s: State) -> State:
     return s._replace(table=_longer(s.table, needed + len(s.table), 0))
 
 
-def _longer(array: np.ndarray, more: int, value: float) -> np.ndarray:  # type: ignore[type-arg]  # any dtype
+def _longer(array: np.ndarray, more: int, value: float) -> np.ndarray:
     tail = np.full((more, *array.shape[1:]), value, dtype=array.dtype)
     return np.concatenate([array, tail])

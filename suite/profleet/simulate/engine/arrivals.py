@@ -128,7 +128,7 @@ def dispatch(s: State, f: Tables, slot: int, model: int, now: int) -> None:
     """Let the router choose, and send the request there."""
     models = f.serves.shape[1]
     if CENTRAL:
-        if s.request[slot, ARRIVED] >= s.scalar[WINDOW]:
+        if is_new(s, slot):
             offer_to_all(s, f, model, slot)
         wait_centrally(s, f, slot, model, now)
         return
@@ -145,7 +145,7 @@ def dispatch(s: State, f: Tables, slot: int, model: int, now: int) -> None:
     g = f.group_of[r]
     cell = g * models + model
     expect(s, f, r, g, cell, slot)
-    if s.request[slot, ARRIVED] >= s.scalar[WINDOW]:
+    if is_new(s, slot):
         offer(s, f, g, cell, slot)
     if WIRES:
         on_link = max(now + f.host_ns[g], s.link_free[g, 0]) + f.send_ns[cell]
@@ -155,6 +155,13 @@ def dispatch(s: State, f: Tables, slot: int, model: int, now: int) -> None:
         schedule(s, on_link + f.latency_ns[g], DELIVERY, slot)
     else:
         deliver(s, f, slot, r, model, now)
+
+
+def is_new(s: State, slot: int) -> bool:
+    """Whether a request arrived after the warm-up and is sent for the first time."""
+    if RETRIES and s.small[slot, TRIES] > 0:
+        return False
+    return s.request[slot, ARRIVED] >= s.scalar[WINDOW]
 
 
 def deliver(s: State, f: Tables, slot: int, r: int, model: int, now: int) -> None:

@@ -25,7 +25,7 @@ def bucket_of(time: int) -> int:
     """The bucket of a time in nanoseconds, 0 to 2**53; bucket 0 is for time 0."""
     if time <= 0:
         return 0
-    return (np.float64(time).view(np.int64) >> SHIFT) - OFFSET
+    return int(np.float64(time).view(np.int64) >> SHIFT) - OFFSET
 
 
 def middles() -> Floats:

@@ -57,7 +57,7 @@ def check(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted, result: Outco
     _hold("INV-1 histogram", bool((counts == result.completed[:, None]).all()))
 
 
-def _parts(result: Outcome) -> np.ndarray:  # type: ignore[type-arg]  # int64
+def _parts(result: Outcome) -> np.ndarray:
     return result.total_ns[:, at.LATENCY + 1 :].sum(axis=1)
 
 

@@ -50,10 +50,7 @@ def specialize(
         if function.__name__ == advance.__name__:
             with _cache_folder():
                 return njit(function, **_OPTIONS, cache=True)
-        # Declared types, so that a part is compiled once, not for every literal and width.
-        declared = function.__annotations__
-        signature = tuple(types[declared[name]] for name in declared if name != "return")
-        return njit(signature, **_OPTIONS, **_INNER)(function)
+        return _declared(njit(function, **_OPTIONS, **_INNER), function, types)
 
     foreign = {name: njit(_renamed(f, tag)) for name, f in functions.items()}
     return cast("Advance", _link(advance, {**values, **foreign}, compile_one, {}))
@@ -61,8 +58,23 @@ def specialize(
 
 _OPTIONS = {"_nrt": False, "error_model": "numpy", "fastmath": False, "boundscheck": False}
 """The engine allocates nothing, so it needs no reference counts; it never divides by zero."""
-_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 """Nobody but the engine calls its parts: entry points for them would triple the time to compile."""
+
+
+def _declared(dispatcher: Any, function: FunctionType, types: Mapping[str, Any]) -> Any:
+    """Compile for the types in the annotations only, when first called.
+
+    Left alone, Numba compiles a function again for every literal and width of its arguments.
+    """
+    names = [kind for name, kind in function.__annotations__.items() if name != "return"]
+    template_for = dispatcher.get_call_template
+
+    def get_call_template(args: Any, kws: Any) -> Any:
+        return template_for([types.get(k, a) for k, a in zip(names, args, strict=True)], kws)
+
+    dispatcher.get_call_template = get_call_template
+    return dispatcher
 
 
 def _types(sample: tuple[State, Tables, Chunk]) -> dict[str, Any]:

@@ -155,9 +155,14 @@ def prepare(s: State, f: Tables, c: Chunk, n: int) -> int:
             plan_outage(s, c)
         elif scalar[OUTAGES_END] == 0:
             return MORE_OUTAGES
-    if TABLE and scalar[TABLE_ROWS] + scalar[IN_SYSTEM] + 1 > len(s.table):
+    return full(s)
+
+
+def full(s: State) -> int:
+    """FLUSH if a table that is written out has no room for the rows of one event."""
+    if TABLE and s.scalar[TABLE_ROWS] + s.scalar[IN_SYSTEM] + 1 > len(s.table):
         return FLUSH
-    if TIMELINE and scalar[TIMELINE_ROWS] == len(s.timeline):
+    if TIMELINE and s.scalar[TIMELINE_ROWS] == len(s.timeline):
         return FLUSH
     return DONE
 

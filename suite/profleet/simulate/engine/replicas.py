@@ -131,12 +131,7 @@ def start(s: State, f: Tables, r: int, g: int, model: int, q: int, size: int, no
     replicas[r, SIZE] = size
     if MODELS:
         replicas[r, SERVING] = model
-    begins = now
-    if LOADS and replicas[r, LOADED] != model:
-        begins = now + f.load_ns[cell]
-        reload(s, f, r, g, model)
-    if CENTRAL and WIRES:
-        begins = max(begins, fetch(s, f, r, g, cell, first, now))
+    begins = ready_at(s, f, r, g, model, first, now)
     ends = begins + service_ns(s, f, r, cell, first, size)
     wide[r, START] = begins
     wide[r, END] = ends
@@ -147,25 +142,39 @@ def start(s: State, f: Tables, r: int, g: int, model: int, q: int, size: int, no
         s.timers[q if CENTRAL else r, WAKES] = NONE
     if now >= s.scalar[WINDOW]:
         s.batches[g, size] += 1
-    if SAMPLING:
-        s.levels[g, 1] += 1
     if CENTRAL:
         leave_idle(s, f, r, g)
         replicas[r, OUTSTANDING] = size
-        if SAMPLING:
-            s.levels[f.serving[model, 0], 0] -= size
     else:
         replicas[r, WAITING] -= size
         s.scalar[SIGNS] |= replicas[r, WAITING]
-        if SAMPLING:
-            s.levels[g, 0] -= size
+    if SAMPLING:
+        s.levels[g, 1] += 1
+        s.levels[f.serving[model, 0] if CENTRAL else g, 0] -= size
     if BACKLOGS:
-        slot = first
-        while slot != NONE:
-            wide[r, BACKLOG] -= piece(s, f, r, cell, slot)
-            slot = s.small[slot, NEXT]
+        start_backlog(s, f, r, cell, first)
     if TIMED or ROUTER == MODEL_AFFINITY:
         rank(s, f, r, g)
+
+
+def ready_at(s: State, f: Tables, r: int, g: int, model: int, first: int, now: int) -> int:
+    """When the service of a batch begins: with its model loaded, and all its requests there."""
+    begins = now
+    cell = g * f.serves.shape[1] + model
+    if LOADS and s.replicas[r, LOADED] != model:
+        begins = now + f.load_ns[cell]
+        reload(s, f, r, g, model)
+    if CENTRAL and WIRES:
+        begins = max(begins, fetch(s, f, r, g, cell, first, now))
+    return begins
+
+
+def start_backlog(s: State, f: Tables, r: int, cell: int, first: int) -> None:
+    """What a batch executes does not wait any longer."""
+    slot = first
+    while slot != NONE:
+        s.wide[r, BACKLOG] -= piece(s, f, r, cell, slot)
+        slot = s.small[slot, NEXT]
 
 
 def fetch(s: State, f: Tables, r: int, g: int, cell: int, first: int, now: int) -> int:

@@ -97,7 +97,7 @@ class Chunk(NamedTuple):
     outage_up: Small
 
 
-CHUNK_TYPES: Final = (
+CHUNK_TYPES: Final[tuple[type[np.generic], ...]] = (
     np.int64,
     np.int32,
     np.int32,
