@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -127,4 +129,14 @@ def test_a_local_version_is_looked_for_on_its_own_index(shelf: Path, tmp_path: P
 def test_a_cache_that_cannot_be_written_is_said(shelf: Path, tmp_path: Path):
     (tmp_path / "wheels").write_text("a file where a folder should be")
     with pytest.raises(EngineError, match="PROFLEET_CACHE"):
+        fetch([tiny(make_wheel(shelf))], "amd64", lambda _: None, tmp_path)
+
+
+def test_an_interpreter_without_pip_is_named(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bare = tmp_path / "bare" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare.parents[1]], check=True)
+    monkeypatch.setattr(sys, "executable", str(bare))
+    with pytest.raises(EngineError, match=f"{bare} does not have"):
         fetch([tiny(make_wheel(shelf))], "amd64", lambda _: None, tmp_path)

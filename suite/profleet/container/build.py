@@ -59,7 +59,7 @@ def build(
     ref = named_image(engine, framework).ref
     recipe = load(framework.name)
     version = recipe.framework_version(framework.runner)
-    under = _base(engine, bootstrap(note) if base == BOOTSTRAP else base, note)
+    under = _base(engine, bootstrap(engine, note) if base == BOOTSTRAP else base, note)
     wheels = fetch((*recipe.installer, *recipe.requirements), engine.architecture, note)
     described = {
         **recipe.labels(version, framework.description),
@@ -75,7 +75,7 @@ def build(
     return built
 
 
-def bootstrap(note: Note) -> str:
+def bootstrap(engine: Engine, note: Note) -> str:
     """Make a base image from Debian packages, or find the one made before; return its name.
 
     Raises:
@@ -83,7 +83,11 @@ def bootstrap(note: Note) -> str:
     """
     script = data_dir("containers") / "bootstrap-base"
     with subprocess.Popen(
-        ["bash", str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ["bash", str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "DOCKER_HOST": engine.endpoint},
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

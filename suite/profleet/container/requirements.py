@@ -164,6 +164,12 @@ def _options(requirement: Requirement) -> list[str]:
 
 
 def _failure(said: str, missing: list[Requirement]) -> EngineError:
+    if "No module named pip" in said:
+        return EngineError(
+            f"Wheels are fetched through pip, which {sys.executable} does not have. Install it: "
+            f"{sys.executable} -m ensurepip.",
+            "build",
+        )
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
     reason = (errors or lines or ["pip ended without a word"])[-1].rstrip(".")
