@@ -31,6 +31,7 @@ from profleet.execute.executor import Failure
 from profleet.execute.invocation import say
 from profleet.execute.plan import Job
 from profleet.execute.progress import Progress
+from profleet.execute.provenance import provenance
 from profleet.hardware.setup import prepared
 from profleet.model.artifact import obtain
 from profleet.profile.schema import StackRef
@@ -64,8 +65,8 @@ def execute_job(job: Job, folder: Path, sweep_id: str | None, progress: Progress
         finish(folder, ticket, INTERRUPTED)
         raise
     scratch = Path(tempfile.mkdtemp(prefix="profleet-job-"))
-    _prepare(scratch, job, artifact, folder, ticket)
     try:
+        _prepare(scratch, job, artifact, folder, ticket)
         wanted = job.stack.hardware.document.setup
         elsewhere = job.place.elsewhere
         with prepared(wanted, job.settings.setup, say=say, elsewhere=elsewhere) as setup:
@@ -98,6 +99,9 @@ def reuse(job: Job, folder: Path, finished: Path, sweep_id: str | None) -> Resul
     """Record in ``folder`` that an earlier run already answers this job (``resume=true``)."""
     earlier = load_result(finished)
     folder.mkdir(parents=True, exist_ok=True)
+    if folder.samefile(finished):
+        return earlier
+    clear(folder)
     write_json(folder / FILES["job"], job.document())
     write_json(folder / FILES["lock"], job.lock.document())
     paths = {name: os.path.relpath(finished / path, folder) for name, path in earlier.paths.items()}
@@ -158,6 +162,7 @@ def _ticket(job: Job, sweep_id: str | None) -> Ticket:
         batch_sizes=job.batch_sizes,
         notes=job.notes,
         image=_image(job),
+        provenance=provenance(job.stack),
     )
 
 

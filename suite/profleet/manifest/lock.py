@@ -268,7 +268,7 @@ def parse_lock(data: bytes, where: str) -> Lock:
         place = ".".join(str(part) for part in first["loc"])
         raise ManifestError(
             f"{where} is not a lock of schema {LOCK_SCHEMA}: {place + ': ' if place else ''}"
-            f"{first['msg']}."
+            f"{first['msg']}. Restore it, or make it again: `profleet manifest resolve REF...`."
         ) from None
 
 
