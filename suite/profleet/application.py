@@ -12,7 +12,6 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel
 
 from profleet.errors import ConfigError, StoreError
 from profleet.execute.mistakes import options_first, refuse_combinations, sentence
@@ -23,7 +22,6 @@ def launch(
     task: Callable[[DictConfig], None],
     config_name: str,
     arguments: Sequence[str],
-    settings: type[BaseModel],
 ) -> None:
     """Compose ``conf/<config_name>.yaml`` with the arguments and call ``task`` for every job.
 
@@ -31,7 +29,6 @@ def launch(
         task: executes one composed configuration.
         config_name: of the root configuration.
         arguments: what came after the command's name.
-        settings: the model of the root configuration, for "did you mean".
 
     Raises:
         ConfigError: the command line cannot be composed.
@@ -50,7 +47,7 @@ def launch(
     try:
         application()
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(sentence(error, settings)) from None
+        raise ConfigError(sentence(error)) from None
     except OSError as error:
         if error.filename is None:
             raise

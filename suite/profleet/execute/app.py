@@ -25,7 +25,6 @@ from profleet.execute.mistakes import PARALLEL_LAUNCHERS, override_key, quote_ra
 from profleet.execute.plan import Job, plan
 from profleet.execute.progress import Progress
 from profleet.execute.settings import (
-    RunSettings,
     TrackingSettings,
     parse,
     store_of,
@@ -65,7 +64,7 @@ class Watch(Callback):  # type: ignore[misc]  # hydra is not typed
 def main(arguments: Sequence[str]) -> int:
     """Run the application with the arguments after ``profleet run``; return the exit code."""
     try:
-        launch(_task, "run", quote_ranges(arguments), RunSettings)
+        launch(_task, "run", quote_ranges(arguments))
         if INVOCATION.mistake is not None:
             raise INVOCATION.mistake
     except KeyboardInterrupt:

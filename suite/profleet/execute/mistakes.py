@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, get_args
+from collections.abc import Sequence
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel
 
 from profleet.errors import ConfigError, did_you_mean
 
@@ -62,11 +60,8 @@ def override_key(item: str) -> str:
     return re.split(r"[=@]", item.lstrip("+~"), maxsplit=1)[0]
 
 
-def sentence(error: Exception, settings: type[BaseModel]) -> str:
-    """Return one sentence for an error of Hydra or OmegaConf, with the nearest known name.
-
-    ``settings`` is the model of the root configuration.
-    """
+def sentence(error: Exception) -> str:
+    """Return one sentence for an error of Hydra or OmegaConf, with the nearest known name."""
     if isinstance(error, OverrideParseException):
         if "=" not in error.override:
             return f"'{error.override}' is neither an option nor KEY=VALUE: see --help."
@@ -93,22 +88,8 @@ def sentence(error: Exception, settings: type[BaseModel]) -> str:
         parent = full.group(1).rpartition(".")[0] if full else ""
         key = unknown.group(1)
         where = f"{parent}.{key}" if parent else key
-        return f"Unknown setting '{where}'. {did_you_mean(key, _known_keys(settings, parent))}"
+        siblings = getattr(cause or error, "parent_node", None) or ()
+        names = (str(name) for name in siblings if name != "hydra")
+        return f"Unknown setting '{where}'. {did_you_mean(key, names)}"
     lines = (line.strip() for line in str(error).splitlines())
     return " ".join(line for line in lines if line and not line.startswith(_DETAILS))
-
-
-def _known_keys(settings: type[BaseModel], parent: str) -> list[str]:
-    """The keys below ``parent``, a dotted path; of every variant where there are several."""
-    models = [settings]
-    for part in filter(None, parent.split(".")):
-        fields = [model.model_fields[part] for model in models if part in model.model_fields]
-        models = [model for field in fields for model in _models_in(field.annotation)]
-    return list(dict.fromkeys(key for model in models for key in model.model_fields))
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)

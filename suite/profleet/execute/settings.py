@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from omegaconf import DictConfig, OmegaConf
@@ -270,12 +270,14 @@ def _sentence(model: type[BaseModel], error: ValidationError, plain: Any) -> str
     within = {location[:-1] for location in (problem["loc"] for problem in found)}
     problems = [one for one in found if one["type"] != "too_short" or one["loc"] not in within]
     first = problems[0]
-    location = ".".join(_path(first["loc"], plain, whole=first["type"] == "missing"))
+    path = list(_path(first["loc"], plain, whole=first["type"] == "missing"))
+    location = ".".join(path)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = "unknown key."
-        if len(first["loc"]) == 1:
-            message += " " + did_you_mean(str(first["loc"][0]), model.model_fields)
+        message = f"unknown key. {did_you_mean(path[-1], _known_keys(model, path[:-1], plain))}"
+    elif first["type"] == "union_tag_invalid":
+        tags = [tag.strip("'") for tag in first["ctx"]["expected_tags"].split(", ")]
+        message = f"unknown kind '{first['ctx']['tag']}'. {did_you_mean(first['ctx']['tag'], tags)}"
     elif first["type"] == "tuple_type":
         message = f"must be a list such as [1,2] (got {first['input']!r})."
     elif first["type"] == "too_short":
@@ -294,11 +296,39 @@ def _path(location: tuple[int | str, ...], plain: Any, whole: bool) -> Iterator[
 
     ``whole`` keeps the last part, which is what is missing.
     """
-    here = plain
+    here, entered = plain, False
     for depth, part in enumerate(location, 1):
+        tag = isinstance(here, Mapping) and here.get("kind") == part and not entered
+        entered = tag  # a key of that name may follow
+        if tag:
+            continue
         try:
             here = here[part]
         except (KeyError, IndexError, TypeError):
             if not (whole and depth == len(location)):
                 continue
         yield str(part)
+
+
+def _known_keys(model: type[BaseModel], parents: Iterable[str], plain: Any) -> list[str]:
+    """The keys below a path of keys, of the variant whose ``kind`` is given there."""
+    models, here = [model], plain
+    for part in parents:
+        fields = [each.model_fields[part] for each in models if part in each.model_fields]
+        inside = [found for field in fields for found in _models_in(field.annotation)]
+        models = inside or models  # the place in a list, or a name in a mapping
+        here = here[int(part) if isinstance(here, Sequence) else part]
+        kind = here.get("kind") if isinstance(here, Mapping) else None
+        models = [each for each in models if kind in _kinds(each)] or models
+    return list(dict.fromkeys(key for each in models for key in each.model_fields))
+
+
+def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
+    return get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

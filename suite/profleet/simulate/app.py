@@ -71,7 +71,7 @@ class Watch(Callback):  # type: ignore[misc]  # hydra is not typed
 def main(arguments: Sequence[str]) -> int:
     """Run the application with the arguments after ``profleet simulate``; return the exit code."""
     try:
-        launch(_task, "simulate", arguments, SimulateSettings)
+        launch(_task, "simulate", arguments)
         if COMMAND.mistake is not None:
             raise COMMAND.mistake
     except KeyboardInterrupt:

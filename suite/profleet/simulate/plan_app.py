@@ -25,7 +25,7 @@ FAILED: list[str] = []
 
 def main(arguments: Sequence[str]) -> int:
     """Run the application with the arguments after ``profleet plan``; return the exit code."""
-    launch(_task, "plan", arguments, PlanSettings)
+    launch(_task, "plan", arguments)
     if MISTAKES:
         raise MISTAKES[0]
     return 1 if FAILED else 0
