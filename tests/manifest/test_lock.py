@@ -8,6 +8,7 @@ import pytest
 from profleet.errors import ManifestError
 from profleet.manifest.library import Library
 from profleet.manifest.lock import (
+    LockedImage,
     LockedPackage,
     expand_suite,
     lock,
@@ -50,6 +51,51 @@ def test_what_a_lock_holds(folder):
     missing = lock_in(folder, "absent").packages["no-such-distribution"]
     assert (missing.version, missing.reason) == (None, "not installed")
     assert not missing.satisfies(">=0")
+
+
+IMAGE = LockedImage(
+    ref="localhost/profleet/engine:1", id=f"sha256:{'1' * 64}", digest=None, architecture="amd64",
+    requirements="2" * 64, base=f"sha256:{'3' * 64}",
+)  # fmt: skip
+
+
+def in_image(folder, image=IMAGE, **inside):
+    stack = stack_of(Library([folder]), "net", "engine", "box")
+    return lock_stack(stack, image=image, inside=inside)
+
+
+def test_a_lock_of_an_image_holds_it_and_all_its_packages(folder):
+    locked = in_image(folder, pyyaml="6.0.1", numpy="2.1.0")
+    assert locked.image == IMAGE
+    assert {name: one.version for name, one in locked.packages.items()} == {
+        "numpy": "2.1.0", "pyyaml": "6.0.1",
+    }  # fmt: skip
+    lacking = in_image(folder).packages["pyyaml"]
+    assert (lacking.version, lacking.reason) == (None, "not in the image")
+    assert parse_lock(locked.canonical(), "lock.json") == locked
+
+
+def test_packages_of_an_image_go_by_the_names_of_the_manifest(folder):
+    write(folder, FRAMEWORK, name="engine", version="2.0.0", packages={"PyYAML": ">=5"})
+    locked = lock_stack(
+        stack_of(Library([folder]), "net", "engine@2", "box"), image=IMAGE, inside={"pyyaml": "6"}
+    )
+    assert list(locked.packages) == ["PyYAML"]
+    assert locked.packages["PyYAML"].satisfies(">=5")
+
+
+def test_another_image_is_another_lock(folder):
+    changes = {
+        "id": f"sha256:{'9' * 64}", "digest": f"sha256:{'9' * 64}", "architecture": "arm64",
+        "requirements": "9" * 64, "base": None, "ref": "other:1",
+    }  # fmt: skip
+    locks = [in_image(folder, IMAGE.model_copy(update={key: changes[key]})) for key in changes]
+    assert len({each.sha256 for each in [in_image(folder), lock_in(folder), *locks]}) == 8
+
+
+def test_a_lock_without_an_image_has_no_word_of_one(folder):
+    assert b"image" not in lock_in(folder).canonical()
+    assert parse_lock(lock_in(folder).canonical(), "lock.json").image is None
 
 
 def test_same_inputs_same_bytes_wherever_they_lie(folder, tmp_path):

@@ -207,6 +207,11 @@ def test_stacks_are_named_by_what_differs(stacks, names):
     assert stack_names(stacks) == names
 
 
+def test_executors_name_what_differs_in_nothing_else():
+    assert stack_names([stack(), stack()], ["process", "docker"]) == ["process", "docker"]
+    assert stack_names([stack(), stack(model="n@1.0.0")], ["docker", "docker"]) == ["m", "n"]
+
+
 def test_a_folder_that_cannot_be_made_is_an_os_error(tmp_path):
     (tmp_path / "plots").write_text("in the way")
     with pytest.raises(OSError, match="plots"):

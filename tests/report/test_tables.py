@@ -134,6 +134,18 @@ def test_foreign_text_cannot_drive_the_terminal(capsys, tmp_path):
     assert "[red]d[/red]" in out
 
 
+def test_tables_show_the_executor_where_one_is_a_container(capsys, tmp_path):
+    made = load_result(make_profile_dir(tmp_path / "0"))
+    process = JobRow("job-0", made.model_copy(update={"executor": "process"}))
+    docker = JobRow("job-1", made.model_copy(update={"executor": "docker"}))
+    print_jobs([process])
+    assert "executor" not in capsys.readouterr().out
+    print_jobs([process, docker])
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines() if line.startswith("job-")]
+    assert [row[3] for row in rows] == ["process", "docker"]
+
+
 def test_jobs_show_first_latency_best_throughput_and_reasons(capsys, tmp_path):
     made = [
         load_result(make_profile_dir(tmp_path / "0")),

@@ -191,6 +191,16 @@ def test_the_commit_is_where_mlflow_shows_it(
     assert tags.get("mlflow.source.git.dirty") == ("True" if shown else None)
 
 
+def test_the_executor_and_its_image_are_tags(result: Path) -> None:
+    assert "profleet.image" not in record_of(result).tags
+    known = json.loads((result / "result.json").read_text("utf-8"))
+    known |= {"executor": "docker", "image": "localhost/profleet/x:1 sha256:11"}
+    (result / "result.json").write_text(json.dumps(known), "utf-8")
+    tags = record_of(result).tags
+    assert tags["profleet.executor"] == "docker"
+    assert tags["profleet.image"] == "localhost/profleet/x:1 sha256:11"
+
+
 @pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000])
 def test_a_damaged_file_is_named(result: Path, content: str) -> None:
     (result / "job.json").write_text(content, "utf-8")
