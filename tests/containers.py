@@ -27,6 +27,7 @@ from profleet.container.recipe import Recipe, tree_sha256
 from profleet.errors import EngineError
 from profleet.manifest.documents import Framework, Image
 from profleet.manifest.library import Library
+from profleet.manifest.lock import Lock, LockedImage, LockedManifest, LockedPackage
 
 
 def refuse(error: EngineError) -> NoReturn:
@@ -162,6 +163,25 @@ def recipe(**changes: Any) -> Recipe:
 def runner_labels(**changes: str) -> dict[str, str]:
     """Labels as a runner's image has them."""
     return {labels.KIND: "runner", labels.PROFLEET_REVISION: tree_sha256({}), **changes}
+
+
+def locked(image: LockedImage | None, versions: Mapping[str, str]) -> Lock:
+    """A lock of nothing but an image and its packages."""
+    return Lock(
+        schema_="profleet/lock/v1",
+        profleet="0.1.0",
+        manifests=(LockedManifest(kind="framework", name="x", version="1.0.0", sha256="0" * 64),),
+        artifacts={},
+        packages={name: LockedPackage(version=version) for name, version in versions.items()},
+        image=image,
+    )
+
+
+def locked_image(record: ImageRecord, **changes: str) -> LockedImage:
+    """An image as a lock has it; ``changes`` replace fields."""
+    fields = {"ref": record.ref, "id": record.id, "digest": record.digest,
+              "architecture": record.architecture, "requirements": None, "base": None}  # fmt: skip
+    return LockedImage(**{**fields, **changes})
 
 
 def _sha256(content: bytes) -> str:

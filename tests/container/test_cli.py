@@ -11,7 +11,7 @@ import containers
 from profleet.cli import main
 from profleet.container import labels
 from profleet.container.engine import Engine
-from profleet.container.images import ImageRecord
+from profleet.container.images import ImageRecord, packages
 
 
 def own_framework(folder: Path, ref: str) -> Path:
@@ -106,3 +106,26 @@ def test_without_an_engine_every_command_says_so(
     monkeypatch.setenv("DOCKER_HOST", "unix:///none/engine.sock")
     assert main(["image", *command]) == 2
     assert "No container engine answers" in capsys.readouterr().err
+
+
+def test_the_image_of_a_run_is_proven_also_after_a_newer_build(
+    docker_engine: Engine,
+    runner_image: ImageRecord,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+):
+    lock = tmp_path / "lock.json"
+    with containers.temporary_ref(docker_engine) as ref:
+        step = f"LABEL {labels.FRAMEWORK}=test"
+        old = containers.derive(docker_engine, ref, runner_image.ref, step)
+        image = containers.locked_image(old, ref=ref)
+        inside = packages(docker_engine, old)
+        lock.write_bytes(containers.locked(image, inside).canonical())
+        containers.derive(docker_engine, ref, runner_image.ref, "RUN touch /newer")
+        assert main(["image", "verify", "--lock", str(lock)]) == 0
+        docker_engine.client.api.remove_image(old.id)
+        assert main(["image", "verify", "--lock", str(lock)]) == 1
+    assert main(["image", "verify", "--lock", str(lock)]) == 2
+    told = capsys.readouterr()
+    assert f"the lock has {old.id}" in told.out
+    assert f"has no image {ref}" in told.err

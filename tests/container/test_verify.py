@@ -12,7 +12,6 @@ from profleet.container.installed import Expected, Found, differences
 from profleet.container.recipe import load
 from profleet.container.verify import Finding, verify_lock, verify_recipe
 from profleet.errors import EngineError
-from profleet.manifest.lock import Lock, LockedImage, LockedManifest, LockedPackage
 
 SITE = layout.SITE_PACKAGES
 EVIL = (
@@ -110,31 +109,16 @@ def test_an_image_without_a_runner_cannot_be_verified(docker_engine: Engine):
             verify_recipe(docker_engine, image, load("onnxruntime"), print)
 
 
-def locked(image: LockedImage | None, versions: dict[str, str]) -> Lock:
-    return Lock(
-        schema_="profleet/lock/v1",
-        profleet="0.1.0",
-        manifests=(LockedManifest(kind="framework", name="x", version="1.0.0", sha256="0" * 64),),
-        artifacts={},
-        packages={name: LockedPackage(version=version) for name, version in versions.items()},
-        image=image,
-    )
-
-
-def locked_image(record: ImageRecord, **changes: str) -> LockedImage:
-    fields = {"ref": record.ref, "id": record.id, "digest": record.digest,
-              "architecture": record.architecture, "requirements": None, "base": None}  # fmt: skip
-    return LockedImage(**{**fields, **changes})
-
-
 def test_a_locked_image_is_proven(docker_engine: Engine, runner_image: ImageRecord):
     inside = packages(docker_engine, runner_image)
-    lock = locked(locked_image(runner_image), inside)
+    lock = containers.locked(containers.locked_image(runner_image), inside)
     assert outcomes(verify_lock(docker_engine, runner_image, lock)) == {
         "image": "passed",
         "packages": "passed",
     }
-    other = locked(locked_image(runner_image, id=f"sha256:{'0' * 64}"), inside | {"numpy": "1.0"})
+    other = containers.locked(
+        containers.locked_image(runner_image, id=f"sha256:{'0' * 64}"), inside | {"numpy": "1.0"}
+    )
     found = verify_lock(docker_engine, runner_image, other)
     assert outcomes(found) == {"image": "failed", "packages": "failed"}
     assert runner_image.id in found[0].detail
@@ -143,7 +127,7 @@ def test_a_locked_image_is_proven(docker_engine: Engine, runner_image: ImageReco
 
 def test_the_lock_of_a_process_names_no_image(docker_engine: Engine, runner_image: ImageRecord):
     with pytest.raises(EngineError, match="names no image"):
-        verify_lock(docker_engine, runner_image, locked(None, {"numpy": "1.0"}))
+        verify_lock(docker_engine, runner_image, containers.locked(None, {"numpy": "1.0"}))
 
 
 def test_what_pip_and_venv_write_is_no_difference():

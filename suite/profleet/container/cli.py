@@ -169,6 +169,7 @@ def _row(engine: Engine, framework: Framework, ref: str) -> dict[str, str | None
 def _verify(parsed: argparse.Namespace) -> int:
     from profleet.container import verify
     from profleet.container.engine import connect
+    from profleet.container.images import inspect
     from profleet.container.recipe import load
     from profleet.manifest.lock import parse_lock
 
@@ -178,7 +179,8 @@ def _verify(parsed: argparse.Namespace) -> int:
     found: dict[str, list[Finding]] = {}
     if parsed.lock:
         lock = parse_lock(_read(parsed.lock), str(parsed.lock))
-        record = _locked_image(engine, verify.image_of(lock).ref)
+        image = verify.image_of(lock)  # by its id, since a newer build may have taken the name
+        record = inspect(engine, image.id) or _locked_image(engine, image.ref)
         found[record.ref] = verify.verify_lock(engine, record, lock)
     for framework in [] if parsed.lock else _chosen(engine, parsed):
         record = _locked_image(engine, framework.images[engine.architecture].ref, framework.name)
