@@ -151,6 +151,6 @@ def _fits(network: Network, device: Device) -> None:
     if needed > device.memory_bytes:
         raise HardwareError(
             f"{network.model} at batch size {network.batch} needs at least {needed / 2**30:.3g} "
-            f"GiB; '{device.name}' has {device.memory_bytes / 2**30:.3g} GiB. Take a smaller batch, "
-            "another precision or another device."
+            f"GiB; '{device.name}' has {device.memory_bytes / 2**30:.3g} GiB. Take a smaller "
+            "batch, another precision or another device."
         )
