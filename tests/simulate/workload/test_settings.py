@@ -111,7 +111,7 @@ REFUSED = {
     "two rates": ({**POISSON, "load": 1}, "workload: rate and load are two ways"),
     "too slow": ({**POISSON, "rate": 1e-9}, "workload.rate: 1e-09 requests per second is outside"),
     "too fast": ({**POISSON, "rate": 1e12}, "workload.rate: 1e+12 requests per second is outside"),
-    "unknown kind": ({**POISSON, "kind": "poison"}, "'poison' found using 'kind'"),
+    "unknown kind": ({**POISSON, "kind": "poison"}, "workload: unknown kind 'poison'. Did you mean 'poisson'?"),
     "unknown key": ({**POISSON, "rates": 1}, "workload.rates: unknown key"),
     "zero deadline": ({**POISSON, "deadline_ms": 0}, "workload.deadline_ms: input should be"),
     "long deadline": ({**POISSON, "deadline_ms": 1e20}, "workload.deadline_ms: longer than"),
@@ -151,7 +151,7 @@ REFUSED = {
                         "workload.clients.a.arrivals: 1e-09 requests per second is outside"),
     "mixture in a mixture": ({"kind": "mixture", "rate": 1, "clients": {"a": {
         "arrivals": {"kind": "mixture", "clients": {"a": CLIENT}}}}},
-        "workload.clients.a.arrivals: input tag 'mixture'"),
+        "workload.clients.a.arrivals: unknown kind 'mixture'"),
     "no users": ({"kind": "closed_loop", "users": 0, "think": {"dist": "gamma", "mean_ms": 1}},
                  "workload.users: input should be greater"),
     "negative think": ({"kind": "closed_loop", "users": 1, "think": {"dist": "gamma",
