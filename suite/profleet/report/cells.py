@@ -13,6 +13,7 @@ from profleet.profile.statistics import PERCENTILES
 
 NONE = "-"
 STYLES = {
+    "stable": "green", "backlogged": "yellow", "overloaded": "red",
     "steady": "green", "finished": "green", "passed": "green", "valid": "green",
     "unstable": "yellow", "unsupported": "yellow", "interrupted": "yellow",
     "finished, unstable": "yellow",

@@ -58,13 +58,20 @@ STYLE: dict[str, Any] = {
 @contextmanager
 def picture(title: str) -> Iterator[tuple[Figure, Axes]]:
     """Give an empty figure of one axes, in the style above and apart from pyplot's state."""
+    with panels(title, 1) as (figure, (axes,)):
+        yield figure, axes
+
+
+@contextmanager
+def panels(title: str, rows: int, height: float = 4.2) -> Iterator[tuple[Figure, list[Axes]]]:
+    """Give an empty figure as ``picture``, of axes one above the other that share x."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context(cast("Any", STYLE)):
-        figure = Figure(figsize=(6.8, 4.2), layout="constrained")
-        axes = figure.add_subplot()
-        axes.set_title(fill(title, 58))
+        figure = Figure(figsize=(6.8, height), layout="constrained")
+        axes = list(figure.subplots(rows, sharex=True, squeeze=False)[:, 0])
+        axes[0].set_title(fill(title, 58))
         yield figure, axes
 
 
