@@ -14,12 +14,12 @@ from profleet.hardware.devices.nvdla_like import NvdlaLike
 from profleet.hardware.devices.roofline import Roofline
 from profleet.hardware.devices.soc import SoC
 from profleet.hardware.devices.systolic import Systolic
+from profleet.manifest.fields import Strict
 from profleet.manifest.hardware_documents import (
     SECTIONS,
     Figure,
     Hardware,
     SocSection,
-    Strict,
     figures,
 )
 
@@ -74,7 +74,9 @@ def evidence_of(hardware: Hardware, dtype: str | None = None) -> Evidence:
         return "calibrated"
     for path, figure in figures(hardware):
         used = path.startswith(("memory.bandwidth", "overheads", *SECTIONS)) or (
-            path.startswith("peaks.") and dtype in {None, path.removeprefix("peaks.")}
+            hardware.kind == "roofline"
+            and path.startswith("peaks.")
+            and dtype in {None, path.removeprefix("peaks.")}
         )
         if used and figure.evidence == "assumed":
             return "assumed"
@@ -87,21 +89,21 @@ def parameters(section: Strict, made: type[Any]) -> Iterator[tuple[str, Any]]:
     Raises:
         LookupError: ``made`` has no parameter for a key: a mistake in this program.
     """
-    names = {field.name for field in fields(made)}
+    whole = {field.name: str(field.type).startswith("int") for field in fields(made)}
     for key in type(section).model_fields:
         value = getattr(section, key)
         if value is None or isinstance(value, SocSection):
             continue
-        name = next((key + suffix for suffix in SUFFIXES if key + suffix in names), None)
+        name = next((key + suffix for suffix in SUFFIXES if key + suffix in whole), None)
         if name is None:
             raise LookupError(f"{made.__name__} has no parameter for '{key}'")
-        yield name, _plain(value)
+        plain = _plain(value)
+        yield name, round(plain) if whole[name] and plain == round(plain) else plain
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Figure):
-        whole = isinstance(value.value, int) and value.unit == "1"
-        return value.value if whole else value.base
+        return value.base
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return value

@@ -8,96 +8,33 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    WithJsonSchema,
-    model_validator,
+from pydantic import Field, StringConstraints, model_validator
+
+from profleet.manifest.fields import (
+    DTYPES,
+    DType,
+    Evidence,
+    License,
+    Provenance,
+    Quantity,
+    Scalar,
+    Semver,
+    Sha256,
+    Slug,
+    Strict,
+    Text,
+    VersionRange,
 )
-
-from profleet.errors import did_you_mean
-from profleet.hardware.settings import SETTINGS, SettingName
+from profleet.manifest.hardware_documents import Hardware, MachineSetting
 from profleet.manifest.kinds import Kind
-from profleet.manifest.versions import SEMVER, SEMVER_PATTERN
 
-DTYPES = (
-    "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool",
-)  # fmt: skip
-
-
-def _semver(value: str) -> str:
-    if not SEMVER.match(value):
-        raise ValueError(f"'{value}' is not a semantic version such as 1.2.0 or 1.2.0-rc.1")
-    return value
-
-
-def _specifier(value: str) -> str:
-    try:
-        SpecifierSet(value)
-    except InvalidSpecifier:
-        raise ValueError(f"'{value}' is not a version range such as >=1.20,<2") from None
-    return value
-
-
-Slug = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=64),
-    Field(description="lower-case letters and digits, joined by '.', '_' or '-'"),
-]
-Semver = Annotated[
-    str,
-    AfterValidator(_semver),
-    WithJsonSchema({"type": "string", "pattern": SEMVER_PATTERN}),
-    Field(description="semantic version, e.g. 1.2.0 or 1.2.0-rc.1"),
-]
-VersionRange = Annotated[
-    str, AfterValidator(_specifier), Field(description="version range, e.g. >=1.20,<2")
-]
-Sha256 = Annotated[
-    str,
-    StringConstraints(pattern=r"^[0-9a-f]{64}$"),
-    Field(description="sha256 as 64 lower-case hexadecimal digits"),
-]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
-Scalar = bool | int | float | str
-Evidence = Literal["measured", "interpolated", "calibrated", "modelled", "assumed"]
-DType = Literal["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
-
-
-class Strict(BaseModel):
-    """Base of every part of a document: immutable, no unknown keys, finite numbers only."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, populate_by_name=True
-    )
-
-
-class Quantity(Strict):
-    """A number with its unit, its evidence and where it comes from."""
-
-    value: float | int
-    unit: str = Field(min_length=1, description="SI unit or a common derived one, e.g. GB/s")
-    evidence: Evidence
-    source: Text
-
-
-class License(Strict):
-    """SPDX identifier of the license of what the manifest names, and where it is stated."""
-
-    id: str = Field(min_length=1, description="SPDX license identifier")
-    source: Text
-
-
-class Provenance(Strict):
-    """Where the content of the manifest comes from."""
-
-    source: Text
-    references: tuple[Text, ...] = ()
-    notes: Text | None = None
+__all__ = [
+    "DOCUMENTS", "DTYPES", "Artifact", "BuilderSource", "Check", "Container", "DType", "Document",
+    "DynamicBatch", "Evidence", "FileSource", "Framework", "Hardware", "Image", "Input", "License",
+    "MachineSetting", "Matrix", "Model", "Output", "PackageSource", "Provenance", "Quantity",
+    "ReferenceOutput", "SeededWeights", "Semver", "Sha256", "Slug", "Source", "Strict", "Suite",
+    "SuiteMeasure", "Transform", "Values",
+]  # fmt: skip
 
 
 # -- model -----------------------------------------------------------------------------------
@@ -317,61 +254,6 @@ class Framework(Strict):
         default_factory=dict, description="architecture -> container image"
     )
     container: Container = Container()
-
-
-# -- hardware --------------------------------------------------------------------------------
-
-
-class MachineSetting(Strict):
-    """A setting of the machine for the time of a measurement (`profleet hardware setup`)."""
-
-    setting: SettingName
-    value: str = Field(
-        description="; ".join(f"{name}: {', '.join(it.values)}" for name, it in SETTINGS.items())
-    )
-
-    @model_validator(mode="after")
-    def _possible(self) -> MachineSetting:
-        known = SETTINGS[self.setting].values
-        if self.value not in known:
-            raise ValueError(
-                f"{self.setting} has no value '{self.value}'. {did_you_mean(self.value, known)}"
-            )
-        return self
-
-
-class Hardware(Strict):
-    """A machine or accelerator. ``detect: local`` takes a snapshot of this machine at run time."""
-
-    schema_: Literal["profleet/hardware/v1"] = Field(alias="schema")
-    name: Slug
-    version: Semver
-    description: Text = Field(description="what it is, in a sentence or two; lists show the first")
-    provenance: Provenance
-    kind: Literal["measured"] = Field(description="measured: what executes is the real thing")
-    detect: Literal["local"] | None = Field(
-        default=None, description="local: take a snapshot of this machine at run time"
-    )
-    setup: tuple[MachineSetting, ...] = Field(
-        default=(), description="settings of this machine while it measures, with setup=apply"
-    )
-    peaks: dict[str, Quantity] = Field(default_factory=dict, description="by dtype")
-    memory: dict[Literal["capacity", "bandwidth"], Quantity] = Field(
-        default_factory=dict, description="of the device that executes"
-    )
-    power: dict[Literal["idle", "peak"], Quantity] = Field(
-        default_factory=dict, description="of the device that executes"
-    )
-    price: Quantity | None = Field(default=None, description="per hour, or to buy: the unit says")
-
-    @model_validator(mode="after")
-    def _setup_of_this_machine(self) -> Hardware:
-        names = [item.setting for item in self.setup]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"setup names '{twice[0]}' twice")
-        if self.setup and self.detect != "local":
-            raise ValueError("setup is of this machine: it needs 'detect: local'")
-        return self
 
 
 # -- suite -----------------------------------------------------------------------------------
