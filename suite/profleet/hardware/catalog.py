@@ -72,6 +72,9 @@ def evidence_of(hardware: Hardware, dtype: str | None = None) -> Evidence:
     """
     if hardware.calibration is not None:
         return "calibrated"
+    soc = hardware.nvdla_like.soc if hardware.nvdla_like is not None else None
+    if soc is not None and soc.memcpy_bandwidth is None:
+        return "assumed"  # the device model's own assumption of what software costs
     for path, figure in figures(hardware):
         used = path.startswith(("memory.bandwidth", "overheads", *SECTIONS)) or (
             hardware.kind == "roofline"

@@ -1,4 +1,4 @@
-"""``profleet hardware``: the machine that measures."""
+"""``profleet hardware``: the machine that measures, and the devices of the catalogue."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from profleet.hardware import catalog_cli
 
 if TYPE_CHECKING:
     from profleet.profile.schema import SettingRecord
@@ -22,9 +24,12 @@ does the same. Exits with 1 if something could not be restored.
 
 
 def add_parsers(subparsers: Any) -> None:
-    """Add ``hardware setup`` and ``hardware restore`` to the command line."""
-    hardware = subparsers.add_parser("hardware", help="settings of the machine that measures")
+    """Add ``hardware`` and its subcommands to the command line."""
+    hardware = subparsers.add_parser(
+        "hardware", help="the catalogue of devices; settings of the machine that measures"
+    )
     commands = hardware.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    catalog_cli.add_parsers(commands)
     setup = commands.add_parser(
         "setup", help="what a hardware manifest would change here", description=SETUP
     )
