@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,3 +91,47 @@ def own_engine(
         for mount in reversed(Path("/proc/mounts").read_text().splitlines()):
             if (place := mount.split()[1]).startswith(str(engine.root)):
                 subprocess.run(["umount", "-l", place], check=False)
+
+
+class Relay(threading.Thread):
+    """The usual engine over TCP, as one on another machine would be reached."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(daemon=True)
+        self._path = path
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def run(self) -> None:
+        while True:
+            try:
+                here, _ = self._listener.accept()
+            except OSError:
+                return
+            there = socket.socket(socket.AF_UNIX)
+            there.connect(self._path)
+            for source, target in ((here, there), (there, here)):
+                threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def far_engine(docker_engine: Engine) -> Iterator[str]:
+    """Address of the usual engine that does not tell that it is on this machine."""
+    if not docker_engine.local:
+        pytest.skip("the usual engine is a remote one already")
+    relay = Relay(docker_engine.endpoint.removeprefix("unix://"))
+    relay.start()
+    yield relay.address
+    relay.close()

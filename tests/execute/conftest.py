@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from attackers import attack, attacker_image
-from engines import own_engine
+from engines import far_engine, own_engine
 from shop import Shop, runners_alive
 
-__all__ = ["attack", "attacker_image", "own_engine", "shop", "wait_for"]
+__all__ = ["attack", "attacker_image", "far_engine", "own_engine", "shop", "wait_for"]
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 
 import support
 from profleet.execute.collect import EXIT_KINDS, Ticket, collect
+from profleet.execute.executor import Exit, Failure
 from profleet.execute.foreign import MAX_FILES
-from profleet.execute.process import Exit
 from profleet.profile.schema import StackRef
 from profleet_runner.protocol import EXIT_CODES
 
@@ -67,6 +67,56 @@ def test_the_environment_names_the_commit_that_the_ticket_was_made_at(left):
     assert environment["before"] == forged["before"]
     for reading in ticket.provenance.values():
         assert reading.keys() in ({"value"}, {"unavailable"})
+
+
+CONTAINER = {
+    "engine": {"name": "docker", "local": True}, "image": {}, "limits": {}, "loosened": [],
+    "weights": "volume", "memory_peak_bytes": None, "refused": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "warning"),
+    [
+        ({"loosened": ["network=host"]}, "The container was not hermetic: network=host."),
+        ({"refused": ["x: a link"]}, "Not taken out of the container: x: a link."),
+        ({"engine": {"local": False, "endpoint": "tcp://far"}}, "tcp://far, not on this one."),
+        ({}, None),
+    ],
+)
+def test_what_is_unusual_about_a_container_is_a_warning(left, told, warning):
+    scratch, folder, ticket = left
+    (scratch / "container.json").write_text(json.dumps({**CONTAINER, **told}))
+    assert collect(scratch, folder, ticket, ended(scratch)).status == "finished"
+    profile = json.loads((folder / "profile.json").read_text("utf-8"))
+    assert profile["container"] == {**CONTAINER, **told}
+    found = [text for text in profile["warnings"] if "container" in text]
+    assert len(found) == (warning is not None)
+    assert not found or found[0].endswith(warning)
+
+
+def test_a_result_that_was_refused_is_the_reason(left):
+    scratch, folder, ticket = left
+    (scratch / "profile.json").unlink()
+    refused = ["profile.json: a link to /etc/passwd, not a regular file"]
+    (scratch / "container.json").write_text(json.dumps({**CONTAINER, "refused": refused}))
+    result = collect(scratch, folder, ticket, ended(scratch))
+    assert result.error_kind == "protocol"
+    assert "profile.json: a link to /etc/passwd" in result.reason
+    assert json.loads((folder / "container.json").read_text("utf-8"))["refused"] == refused
+
+
+def test_what_the_executor_knows_stands_in_for_a_runner_that_said_nothing(left):
+    scratch, folder, ticket = left
+    known = Failure("out_of_memory", "It ran out.", "Give it more.")
+    result = collect(scratch, folder, ticket, replace(ended(scratch, -9), failure=known))
+    assert (result.error_kind, result.reason, result.hint) == (
+        "out_of_memory", "It ran out.", "Give it more.",
+    )  # fmt: skip
+    failure = {"kind": "framework", "message": "The runner knows better.", "hint": None}
+    (scratch / "failure.json").write_text(json.dumps(failure))
+    result = collect(scratch, folder, ticket, replace(ended(scratch, 7), failure=known))
+    assert result.reason == "The runner knows better."
 
 
 def deep(path):

@@ -85,6 +85,21 @@ def test_loosened_settings_are_in_the_profile(shop):
     assert said in profile["warnings"]
 
 
+def test_an_engine_on_another_machine(shop, far_engine, docker_engine, monkeypatch):
+    """Nothing but the connection leads there: no file of this machine is mounted."""
+    monkeypatch.setenv("DOCKER_HOST", far_engine)
+    done = shop.run("model=tiny", DOCKER)
+    assert done.returncode == 0, done.stderr
+    (folder,) = shop.folders()
+    profile = json.loads((folder / "profile.json").read_text("utf-8"))
+    assert profile["container"]["engine"]["local"] is False
+    assert any(far_engine in warning for warning in profile["warnings"])
+    assert things_of(docker_engine, profile["run_id"]) == []
+    tuned = shop.run("model=tiny", DOCKER, "setup=apply")
+    assert tuned.returncode == 2
+    assert "setup=off" in one_line(tuned.stderr)
+
+
 def test_memory_that_runs_out_is_reported_with_limit_and_peak(shop):
     tiny.workspace(shop.root, name="wide", width=4096, layers=3)  # 192 MiB of weights
     done = shop.run("model=wide", DOCKER, "executor.memory_mb=256", "batch_sizes=[1]")
