@@ -67,6 +67,8 @@ def choose(
     outages = bool(len(fleet.outage_ns) or fleet.mtbf_ns.any())
     limited = policy.queue.limit is not None
     retries = (limited and policy.queue.on_full == "retry") or outages
+    cold = outages or bool((fleet.loaded < 0).any())
+    loads = models or router in {has.MODEL_AFFINITY, has.CUSTOM} or (cold and f.load_ns.any())
     return {
         "ROUTER": router,
         "BATCHING": batching,
@@ -84,7 +86,7 @@ def choose(
         "WORKS": False,
         "DEADLINES": False,
         "WIRES": wires,
-        "LOADS": bool(f.load_ns.any()) and (models or outages or bool((fleet.loaded < 0).any())),
+        "LOADS": bool(loads),
         "OUTAGES": outages,
         "LIMITED": limited,
         "RETRIES": retries,

@@ -233,7 +233,7 @@ def quiet(s: State, n: int) -> bool:
     Requests may still wait then, for a batch that never fills or a replica that never comes back.
     """
     scalar = s.scalar
-    if scalar[CURSOR] < n or scalar[SCHEDULED] > scalar[OUTAGE_SET]:
+    if (not CLOSED and scalar[CURSOR] < n) or scalar[SCHEDULED] > scalar[OUTAGE_SET]:
         return False
     return not (CENTRAL and OUTAGES and scalar[OUTAGE_SET] == 1 and scalar[DOWN] > 0)
 

@@ -15,6 +15,7 @@ from profleet.simulate.engine.layout import (
     BACKLOG,
     BATCH,
     DOWN,
+    END,
     ENDS,
     FAILED,
     FAILURE,
@@ -85,6 +86,7 @@ def abort(s: State, f: Tables, r: int, g: int, now: int) -> None:
     if TIMELINE:
         draw_batch(s, r, now, 1)
     s.wide[r, ENDS] = NONE
+    s.wide[r, END] = now
     if SAMPLING:
         s.levels[g, 1] -= 1
     replicas[r, OUTSTANDING] -= replicas[r, SIZE]
