@@ -13,9 +13,16 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from profleet.errors import ConfigError, StoreError
+from profleet.errors import ConfigError, ProfleetError, StoreError
 from profleet.execute.mistakes import options_first, refuse_combinations, sentence
 from profleet.paths import data_dir
+
+
+class Refused(BaseException):
+    """A mistake found in a callback, where Hydra turns every ``Exception`` into a warning."""
+
+    def __init__(self, mistake: ProfleetError) -> None:
+        self.mistake = mistake
 
 
 def launch(
@@ -48,6 +55,8 @@ def launch(
         application()
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(sentence(error)) from None
+    except Refused as refused:
+        raise refused.mistake from None
     except OSError as error:
         if error.filename is None:
             raise

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from profleet.application import launch
+from profleet.application import Refused, launch
 from profleet.errors import ConfigError, EngineError, ProfleetError, StoreError
 from profleet.execute import index
 from profleet.execute.collect import Ticket, finish, now
@@ -36,10 +36,6 @@ from profleet.profile.store import load_profile, load_samples, set_tracking
 
 INVOCATION = Invocation()
 """Hydra builds the callback and calls the task by itself; this is where the three meet."""
-
-
-class _Refused(BaseException):
-    """A mistake found in a callback, where Hydra turns every ``Exception`` into a warning."""
 
 
 class Watch(Callback):  # type: ignore[misc]  # hydra is not typed
@@ -69,8 +65,6 @@ def main(arguments: Sequence[str]) -> int:
             raise INVOCATION.mistake
     except KeyboardInterrupt:
         INVOCATION.interrupted = True
-    except _Refused as refused:
-        raise refused.args[0] from None
     finally:
         code = INVOCATION.close()
     return code
@@ -192,9 +186,9 @@ def _note(config: DictConfig, key: str) -> None:
         store_of(config)
         INVOCATION.root = Path(OmegaConf.select(config, key)).absolute()
     except ConfigError as error:
-        raise _Refused(error) from None
+        raise Refused(error) from None
     except OmegaConfBaseException as error:
-        raise _Refused(unresolved(error)) from None
+        raise Refused(unresolved(error)) from None
     INVOCATION.allow_unsupported = bool(config.get("allow_unsupported"))
     with suppress(ConfigError):  # the job says it
         INVOCATION.tracking = tracking_of(config)

@@ -280,11 +280,14 @@ def _sentence(model: type[BaseModel], error: ValidationError, plain: Any) -> str
         message = f"unknown kind '{first['ctx']['tag']}'. {did_you_mean(first['ctx']['tag'], tags)}"
     elif first["type"] == "tuple_type":
         message = f"must be a list such as [1,2] (got {first['input']!r})."
+    elif first["type"] in {"model_type", "model_attributes_type"}:
+        message = f"must be a group of keys with values (got {first['input']!r})."
     elif first["type"] == "too_short":
         message = "must hold at least one value."
     elif location:
         given = "" if isinstance(first["input"], Mapping) else f" (got {first['input']!r})"
         message = f"{message[0].lower()}{message[1:]}{given}."
+    message = message if message.endswith(".") else f"{message}."
     count = len(problems) - 1
     more = f" ({count} more {'problem' if count == 1 else 'problems'}.)" if count else ""
     where = f"{location}: " if location else ""

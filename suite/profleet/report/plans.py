@@ -5,32 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from profleet.profile.metrics import Metric
+from profleet.report.cells import NONE, number_text, safe_text, table_of
 from profleet.report.style import color, legend, marker, picture, plain_log, save
+from profleet.report.tables import make_console
 from profleet.simulate.plan import Answer, PlanResult
+
+OBJECTIVE = {"count": "replicas", "cost": "cost per hour", "energy": "energy per request"}
 
 
 def print_plan(result: PlanResult, console: Console | None = None) -> None:
     """Print the smallest fleet of every kind of hardware; the best is marked."""
-    console = console or Console(highlight=False)
+    console = console or make_console()
     names = list(dict.fromkeys(name for each in result.answers for name in each.metrics))
     promised = [name for name in names if name.startswith("latency_")]
     others = ("utilization", "cost_per_hour", "power_mean_w", "energy_per_request_j")
     columns = [*promised, *(name for name in others if name in names)]
-    table = Table(title=f"Smallest fleet by {result.objective}", title_justify="left")
-    for heading in ("hardware", "replicas", *(_heading(name) for name in columns), "evidence"):
-        table.add_column(heading, justify="left" if heading == "hardware" else "right")
+    heads = [_heading(name) for name in columns]
+    table = table_of("Smallest fleets", "", "replicas", *heads, "evidence")
+    table.columns[0].justify = table.columns[-1].justify = "left"
     for answer in result.answers:
-        mark = " *" if answer.hardware == result.best and len(result.answers) > 1 else ""
-        table.add_row(*_row(answer, columns, mark))
+        table.add_row(*_row(answer, columns))
     console.print(table)
     if len(result.answers) > 1 and result.best:
-        console.print(f"* least {result.objective}")
+        console.print(f"Least {OBJECTIVE[result.objective]}: {result.best}.")
     for answer in result.answers:
         if answer.reason:
-            console.print(answer.reason)
+            console.print(safe_text(answer.reason))
 
 
 def write_plan_plot(result: PlanResult, folder: Path) -> list[Path]:
@@ -82,21 +84,20 @@ def _points(answer: Answer, name: str) -> list[tuple[int, Metric]]:
 def _heading(name: str) -> str:
     for suffix, unit in (("_ms", "ms"), ("_w", "W"), ("_j", "J")):
         if name.endswith(suffix):
-            return f"{name.removesuffix(suffix).replace('_', ' ')} ({unit})"
+            return f"{name.removesuffix(suffix).replace('_', ' ')}, {unit}"
     return name.replace("_", " ")
 
 
-def _row(answer: Answer, columns: list[str], mark: str) -> list[str]:
+def _row(answer: Answer, columns: list[str]) -> list[str]:
     if answer.replicas is None:
-        return [answer.hardware, "none found", *("" for _ in columns), ""]
+        return [answer.hardware, "none found", *(NONE for _ in columns), NONE]
     cells = [_cell(answer.metrics.get(name)) for name in columns]
-    evidence = answer.metrics["replicas"].evidence
-    return [answer.hardware, f"{answer.replicas}{mark}", *cells, evidence]
+    return [answer.hardware, str(answer.replicas), *cells, answer.metrics["replicas"].evidence]
 
 
 def _cell(metric: Metric | None) -> str:
     if metric is None:
-        return "not stated"
+        return NONE
     if metric.low is None or metric.high is None:
-        return f"{metric.value:.4g}"
-    return f"{metric.value:.4g} [{metric.low:.4g}, {metric.high:.4g}]"
+        return number_text(metric.value)
+    return f"{number_text(metric.value)} [{number_text(metric.low)}, {number_text(metric.high)}]"

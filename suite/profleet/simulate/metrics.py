@@ -89,11 +89,13 @@ def summarize(
             refused[name] = reasons[0]
             del columns[name]
     evidence = evidence_of(fleet, outcomes)
-    metrics = {
-        name: _metric(column, evidence, confidence)
-        for name, column in columns.items()
-        if len(column) == len(outcomes)
-    }
+    metrics = {}
+    for name, column in columns.items():
+        if len(column) == len(outcomes):
+            metrics[name] = _metric(column, evidence, confidence)
+        else:
+            few = f"Only {len(column)} of {len(outcomes)} replications can state it."
+            refused.setdefault(name, few)
     return Summary(metrics, refused, verdict, reasons)
 
 
@@ -118,6 +120,12 @@ def judge(
     requests arrived (the period is short, replicas were down, or batches do not fill).
     ``stable``: neither. A closed loop is stable: its users wait for their answers.
     """
+    if not any(outcome.injected.any() for outcome in outcomes):
+        none = (
+            "No request came after the warm-up, so nothing is known of latency: simulate a longer "
+            "period (requests or duration_s), or a higher rate."
+        )
+        return "stable", (none,)
     if any(outcome.closed for outcome in outcomes):
         return "stable", ()
     if load is not None and load >= 1:

@@ -16,8 +16,9 @@ from profleet.simulate.fleet.settings import GroupSettings, ProfiledFleet, Theor
 from profleet.simulate.schema import Served, SimulationResult
 from profleet.simulate.service.catalog import Catalog
 from profleet.simulate.service.sources import Places, accepts
-from profleet.simulate.settings import SimulateSettings
+from profleet.simulate.settings import REQUESTS, SimulateSettings
 from profleet.simulate.simulation import Scene, prepare, simulate_scene
+from profleet.simulate.workload.settings import Mixture, WorkloadSettings
 
 PLAN_SCHEMA = "profleet/plan/v1"
 OBJECTIVES = {"count": "replicas", "cost": "cost_per_hour", "energy": "energy_per_request_j"}
@@ -60,7 +61,7 @@ class PlanResult(Record):
     """``result.json`` of a plan."""
 
     schema_: Annotated[str, Field(alias="schema")] = PLAN_SCHEMA
-    status: Literal["finished", "failed"]
+    status: Literal["finished", "failed", "interrupted"]
     reason: str | None = None
     objective: str
     best: str | None = Field(default=None, description="the hardware with the least of it")
@@ -98,27 +99,53 @@ def plan(
         ProfleetError: a profile, trace or setting cannot be used.
     """
     if not settings.slo.bounds:
-        raise ConfigError("slo: nothing is promised. Say what the fleet must keep: slo.p99_ms=50.")
-    if getattr(settings.workload, "load", None) is not None:
         raise ConfigError(
-            "workload.load is a fraction of a fleet that is still looked for. Say how many "
-            "requests come per second: workload.rate=5000."
+            "slo: no latency is promised. Say what the fleet must keep: slo.p99_ms=50."
         )
-    answers = [_answer(settings, kind, on_probe) for kind in kinds(settings)]
-    metrics = {
-        f"{name}/{answer.hardware}": metric
-        for answer in answers
-        for name, metric in answer.metrics.items()
-    }
+    if field := _relative(settings.workload):
+        raise ConfigError(
+            f"{field} is a fraction of a fleet that is still looked for. Say how many requests "
+            f"come per second: {field.removesuffix('load')}rate=5000."
+        )
+    answers: list[Answer] = []
+    interrupted = False
+    try:
+        for kind in kinds(settings):
+            answers.append(  # noqa: PERF401 -- what was found before Ctrl-C stays
+                _answer(settings, kind, on_probe)
+            )
+    except KeyboardInterrupt:
+        interrupted = True
+    return _result(settings, answers, interrupted)
+
+
+def _relative(workload: WorkloadSettings) -> str | None:
+    """The setting that says the rate as a fraction of capacity, if one does."""
+    if getattr(workload, "load", None) is not None:
+        return "workload.load"
+    clients = workload.clients if isinstance(workload, Mixture) else {}
+    relative = (name for name, each in clients.items() if each.arrivals.load is not None)
+    name = next(relative, None)
+    return None if name is None else f"workload.clients.{name}.arrivals.load"
+
+
+def _result(settings: PlanSettings, answers: list[Answer], interrupted: bool) -> PlanResult:
     found = [answer for answer in answers if answer.replicas is not None]
     key = OBJECTIVES[settings.objective]
     best = min(found, key=lambda answer: answer.metrics[key].value, default=None)
+    reason = None if found else " ".join(answer.reason or "" for answer in answers)
+    if interrupted:
+        reason = f"Interrupted after {len(answers)} kinds of hardware."
     return PlanResult(
-        status="finished" if found else "failed",
-        reason=None if found else " ".join(answer.reason or "" for answer in answers),
+        status="interrupted" if interrupted else "finished" if found else "failed",
+        reason=reason,
         objective=settings.objective,
         best=best.hardware if best else None,
-        metrics=metrics,
+        metrics={
+            f"{name}/{answer.hardware}": metric
+            for answer in answers
+            for name, metric in answer.metrics.items()
+        },
         answers=answers,
         configuration=settings.stated(),
     )
@@ -128,9 +155,16 @@ def kinds(settings: PlanSettings) -> list[Kind]:
     """Return the kinds of hardware to compare: named ones, those of the groups, or all there are.
 
     Raises:
-        ConfigError: there is no profile of the model.
+        ConfigError: there is no profile of the model, or hardware is named twice.
     """
     fleet = settings.fleet
+    if settings.hardware is not None and not (
+        isinstance(fleet, ProfiledFleet) and fleet.groups is None
+    ):
+        raise ConfigError(
+            "hardware: this fleet says itself what it runs on. Leave hardware out, or plan with "
+            "fleet=quickstart."
+        )
     if isinstance(fleet, TheoryFleet):
         return [Kind("servers", lambda n: fleet.model_copy(update={"servers": n}))]
     if fleet.groups is not None:
@@ -189,14 +223,17 @@ def _answer(settings: PlanSettings, kind: Kind, on_probe: Callable[[str, Probe],
         return probes[replicas].kept
 
     size = _least(settings, kind)
-    too_few = size - 1
-    reason = None
-    while reason is None and not keeps(size):
-        too_few, size = size, max(size + 1, math.ceil(size * GROWTH))
-        if probes[too_few].metrics["utilization"].value < IDLE:
-            reason = f"{kind.name}: even {too_few} replicas, almost idle, break the promise."
-        elif size > settings.max_replicas:
+    too_few, reason = size - 1, None
+    while reason is None:
+        if size > settings.max_replicas:
             reason = f"{kind.name}: {settings.max_replicas} replicas (max_replicas) are too few."
+        elif keeps(size):
+            break
+        elif probes[size].metrics["utilization"].value < IDLE:
+            reason = f"{kind.name}: even {size} replicas, almost idle, break the promise."
+        else:
+            too_few, larger = size, max(size + 1, math.ceil(size * GROWTH))
+            size = larger if size == settings.max_replicas else min(larger, settings.max_replicas)
     if reason is not None:
         said = [probes[n] for n in sorted(probes)]
         return Answer(hardware=kind.name, replicas=None, reason=reason, probes=said)
@@ -215,10 +252,9 @@ def _answer(settings: PlanSettings, kind: Kind, on_probe: Callable[[str, Probe],
 
 
 def _least(settings: PlanSettings, kind: Kind) -> int:
-    """The size below which the fleet is overloaded."""
-    scene = _scene(settings, kind, 1)
-    rate = scene.workload.mean_rate_rps
-    return 1 if rate is None else max(1, math.floor(rate / scene.capacity_rps))
+    """The smallest size that is not overloaded."""
+    load = _scene(settings, kind, 1).load
+    return 1 if load is None else math.floor(load) + 1
 
 
 def _scene(settings: PlanSettings, kind: Kind, replicas: int) -> Scene:
@@ -240,7 +276,7 @@ def _simulated(settings: PlanSettings, kind: Kind, replicas: int) -> SimulationR
             why = result.refused.get(promise.name, "it has no value.")
             raise ConfigError(
                 f"{promise.name} cannot be told: {why} Simulate more of them: "
-                f"requests={(settings.requests or 10_000) * 4}."
+                f"requests={(settings.requests or REQUESTS) * 4}."
             )
     return result
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from profleet.application import launch
@@ -14,39 +15,57 @@ from profleet.errors import ProfleetError
 from profleet.execute.invocation import say
 from profleet.execute.settings import check, resolved
 from profleet.profile.store import RESULT, write_json
+from profleet.simulate.invocation import COMMAND, check_store
 from profleet.simulate.plan import PlanResult, PlanSettings, Probe, plan
-
-MISTAKES: list[ProfleetError] = []
-"""Raised after Hydra is done, past what it prints of exceptions."""
-
-FAILED: list[str] = []
-"""Plans without an answer."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the application with the arguments after ``profleet plan``; return the exit code."""
-    launch(_task, "plan", arguments)
-    if MISTAKES:
-        raise MISTAKES[0]
-    return 1 if FAILED else 0
+    try:
+        launch(_task, "plan", arguments)
+        if COMMAND.mistake is not None:
+            raise COMMAND.mistake
+    except KeyboardInterrupt:
+        COMMAND.interrupted = True
+    finally:
+        COMMAND.tidy()
+    if COMMAND.interrupted:
+        say("Interrupted.")
+        return 130
+    return int(COMMAND.failed)
 
 
 def _task(config: DictConfig) -> None:
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    """Plan for one composed configuration; a mistake fails this job, not the sweep around it."""
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    multirun = hydra_config.mode == RunMode.MULTIRUN
+    number = f"[{hydra_config.job.num}] " if multirun else ""
     try:
-        result = plan(check(PlanSettings, resolved(config)), on_probe=_tell)
-        _write(folder, result)
+        settings = check(PlanSettings, resolved(config))
+        check_store(settings.store)
+        result = plan(settings, on_probe=lambda name, probe: _tell(f"{number}{name}", probe))
+        if result.answers:
+            _write(folder, result)
     except ProfleetError as error:
-        MISTAKES.append(error)
-        with suppress(OSError):  # a mistake before the first probe: no litter
-            folder.rmdir()
+        if not multirun:
+            COMMAND.mistake = error  # raised in main, past what Hydra prints of exceptions
+            return
+        say(f"{number}{error}")
+        COMMAND.failed = True
         return
-    from profleet.report.plans import print_plan
+    _show(result, folder)
 
-    print_plan(result)
-    say(f"Results: {folder}")
-    if result.status == "failed":
-        FAILED.append(str(folder))
+
+def _show(result: PlanResult, folder: Path) -> None:
+    if result.answers:
+        from profleet.report.plans import print_plan
+
+        print_plan(result)
+        say(f"Results: {folder}")
+    COMMAND.failed |= result.status == "failed"
+    if result.status == "interrupted":
+        raise KeyboardInterrupt
 
 
 def _tell(hardware: str, probe: Probe) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -10,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from profleet.profile.store import replacing
+from profleet.profile.store import writing
 from profleet.simulate.engine.layout import TABLE_COLUMNS
 from profleet.simulate.fleet.arrays import Fleet
-from profleet.simulate.records import DROPS, Ints
+from profleet.simulate.records import DROPS, Ints, Outcome
 from profleet.simulate.run import Record
+from profleet.simulate.simulation import Scene, Simulation, simulate_scene
 
 REQUESTS, TIMELINE = "requests.parquet", "timeline.json"
 MAX_BATCHES = 1_000_000
@@ -28,7 +30,10 @@ class Recording(AbstractContextManager["Recording"]):
     nanoseconds, names of model and group, and why it was dropped, if it was. ``timeline.json`` is
     in Chrome's trace format, which Perfetto opens: one track a replica, one slice a batch.
 
-    Both are put in place when the block ends without an error.
+    Both are put in place when the block ends and the replication is ``whole``.
+
+    Raises:
+        StoreError: a file cannot be written.
     """
 
     def __init__(
@@ -43,7 +48,7 @@ class Recording(AbstractContextManager["Recording"]):
         self.groups = tuple(group.name for group in fleet.groups)
         self.per_request = per_request
         self.batches: list[Ints] = []
-        self.cut = False
+        self.cut = self.whole = False
         self._open = ExitStack()
         self._writer: Any = None
 
@@ -51,7 +56,7 @@ class Recording(AbstractContextManager["Recording"]):
         if self.per_request:
             import pyarrow.parquet as pq
 
-            path = self._open.enter_context(replacing(self.folder / REQUESTS))
+            path = self._open.enter_context(writing(self.folder / REQUESTS))
             self._writer = self._open.enter_context(
                 pq.ParquetWriter(path, self._schema(), compression="zstd")
             )
@@ -63,11 +68,14 @@ class Recording(AbstractContextManager["Recording"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is None and not self.whole:
+            kind, error = KeyboardInterrupt, KeyboardInterrupt()  # what there is goes
         self._open.__exit__(kind, error, trace)
-        if kind is None and self.timeline_ns is not None:
-            with replacing(self.folder / TIMELINE) as path:
+        if self.whole and self.timeline_ns is not None:
+            with writing(self.folder / TIMELINE) as path:
                 path.write_text(json.dumps(self._chrome(), separators=(",", ":")), "utf-8")
 
+    @property
     def record(self) -> Record:
         """What the engine is to hand over."""
         on_requests = self._requests if self.per_request else None
@@ -76,6 +84,12 @@ class Recording(AbstractContextManager["Recording"]):
         return Record(
             on_requests=on_requests, on_batches=self._batches, timeline_ns=self.timeline_ns
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the files."""
+        much = f"{TIMELINE} holds the first {MAX_BATCHES:,} batches only: shorten trace_window_ms."
+        return (much,) if self.cut else ()
 
     def _schema(self) -> Any:
         import pyarrow as pa
@@ -130,3 +144,24 @@ def _slice(
 ) -> dict[str, Any]:
     times = {"ts": start / 1e3, "dur": (end - start) / 1e3}
     return {"ph": "X", "name": name, **place, **times, "args": args}
+
+
+def simulate_into(
+    scene: Scene, folder: Path, on_replication: Callable[[int, Outcome], None] | None = None
+) -> Simulation:
+    """Simulate a scene; what its settings ask to keep of every request goes into ``folder``.
+
+    Raises:
+        ProfleetError: as ``simulate_scene``, or a file cannot be written.
+    """
+    settings = scene.settings
+    if not (settings.per_request or settings.trace):
+        return simulate_scene(scene, on_replication=on_replication)
+    start, end = settings.trace_window_ms
+    window = (round(start * 1e6), round(end * 1e6)) if settings.trace else None
+    with Recording(
+        folder, scene.fleet, per_request=settings.per_request, timeline_ns=window
+    ) as recording:
+        simulation = simulate_scene(scene, recording=recording, on_replication=on_replication)
+    simulation.notes += recording.notes
+    return simulation

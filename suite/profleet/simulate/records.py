@@ -98,9 +98,9 @@ class FleetArrays:
     Per group (G,): ``link_latency_ns``; ``link_bytes_per_s``, infinite for a link that costs only
     latency, else one transfer at a time in each direction; ``host_ns``, spent on every request
     before it is sent; ``idle_w`` and ``active_w``, the latter for batches of unknown energy, both
-    NaN if unknown; ``price_per_hour`` of one replica, NaN if unknown; ``weight``, the share of one replica under
-    the router ``weighted``; ``mtbf_ns`` and ``mttr_ns``, means of exponential times to failure and
-    to repair (0: never fails).
+    NaN if unknown; ``price_per_hour`` of one replica, NaN if unknown; ``weight``, the share of one
+    replica under the router ``weighted``; ``mtbf_ns`` and ``mttr_ns``, means of exponential times
+    to failure and to repair (0: never fails).
 
     ``outage_ns``, ``outage_replica``, ``outage_up`` are outages that are planned, in order of time:
     at that time that replica goes down (0) or comes back (1).

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from profleet import __version__
+from profleet.execute.collect import now
 from profleet.profile.store import (
     RESULT,
     Tracking,
@@ -31,6 +37,57 @@ LINE = SIMULATION_SCHEMA.partition("/v")[0]
 FILES = {"invocation": INVOCATION, "requests": REQUESTS, "timeline": TIMELINE, "plots": "plots"} | {
     "report": "report.html"
 }
+
+
+def new_invocation(overrides: Sequence[str] = (), sweep_id: str | None = None) -> InvocationRecord:
+    """Return the record of a simulation that starts now."""
+    return InvocationRecord(
+        run_id=uuid.uuid4().hex,
+        profleet_version=__version__,
+        started_at=now(),
+        finished_at=now(),
+        wall_s=0.0,
+        sweep_id=sweep_id,
+        overrides=list(overrides),
+    )
+
+
+def save(folder: Path, simulation: Simulation, invocation: InvocationRecord) -> SimulationResult:
+    """Write the whole folder: tables, result, pictures and a page.
+
+    The result is there before the first picture is drawn; one that cannot be written is left out.
+
+    Raises:
+        StoreError: a file of the result cannot be written.
+    """
+    result = finish(folder, write_simulation(folder, simulation), invocation)
+    if not result.metrics:
+        return result
+    from profleet.report.simulation_html import write_simulation_report
+    from profleet.report.simulation_plots import write_simulation_plots
+
+    with suppress(OSError):  # a picture is not worth a failed job
+        write_simulation_plots(folder)
+        write_simulation_report(folder)
+    return finish(folder, result, invocation)  # again: now the pictures are among its paths
+
+
+def write_pictures(folder: Path, simulation: Simulation) -> list[Path]:
+    """Draw the pictures of a simulation into ``folder``; return the files.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    from profleet.report.simulation_plots import write_simulation_plots
+
+    with TemporaryDirectory(prefix="profleet-plots-") as scratch:
+        place = Path(scratch)
+        finish(place, write_simulation(place, simulation), new_invocation())
+        drawn = write_simulation_plots(place)
+        for path in drawn:
+            with writing(folder / path.name) as target:
+                shutil.copyfile(path, target)
+    return [folder / path.name for path in drawn]
 
 
 def write_simulation(folder: Path, simulation: Simulation) -> SimulationResult:

@@ -20,6 +20,9 @@ from profleet.simulate.run import Period
 from profleet.simulate.workload.settings import Mixture, WorkloadSettings
 
 MAX_REQUESTS = 10**12
+REQUESTS = 100_000
+"""Requests of a replication where nothing says when it ends."""
+
 MAX_SECONDS = 100 * 86_400
 DROP_RATIO = 0.01
 """Dropped requests that a promise of latency allows where it does not say."""
@@ -91,33 +94,27 @@ class SimulateSettings(Settings):
         start, end = self.trace_window_ms
         if end <= start:
             raise ValueError(f"trace_window_ms: {end:g} is not after {start:g}")
-        if self.requests is None and self.duration_s is None and not self._ends:
-            raise ValueError("give requests or duration_s: this workload never ends by itself")
+        if self.requests is not None and self.duration_s is not None:
+            raise ValueError("requests and duration_s both say when to stop: give one of them")
         return self
-
-    @property
-    def _ends(self) -> bool:
-        clients = (
-            [client.arrivals for client in self.workload.clients.values()]
-            if isinstance(self.workload, Mixture)
-            else [self.workload]
-        )
-        return all(each.kind == "trace" and not each.loop for each in clients)
 
     @property
     def policy(self) -> PolicySettings:
         """What decides where requests go and when they are served."""
         return PolicySettings(router=self.router, batching=self.batching, queue=self.queue)
 
-    @property
-    def period(self) -> Period:
-        """When a replication ends, and what of it is warm-up."""
+    def period(self, available: int | None) -> Period:
+        """When a replication ends, and what of it is warm-up.
+
+        Args:
+            available: how many requests the workload has; None: they never end.
+        """
         if self.duration_s is not None:
             end = round(self.duration_s * 1e9)
-            return Period(self.requests, end, warmup_ns=round(self.warmup * end))
-        if self.requests is not None:
-            return Period(self.requests, warmup_requests=int(self.warmup * self.requests))
-        return Period()
+            return Period(None, end, warmup_ns=round(self.warmup * end))
+        wanted = self.requests or available or REQUESTS
+        requests = wanted if available is None else min(wanted, available)
+        return Period(requests, warmup_requests=int(self.warmup * requests))
 
     def stated(self) -> dict[str, Any]:
         """Return what was simulated as plain values, without where results and logs go."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profleet.errors import ProfleetError
+from profleet.errors import ConfigError, did_you_mean
+from profleet.profile.metrics import Metric
 from profleet.simulate import policies
 from profleet.simulate.fleet import build_fleet
 from profleet.simulate.fleet.arrays import Fleet
@@ -44,15 +46,28 @@ class Scene:
 
 @dataclass(eq=False)
 class Simulation:
-    """A scene with the outcomes of its replications, the first ones first."""
+    """A scene with the outcomes of its replications, the first ones first.
+
+    ``interrupted`` when the user stopped it; what was finished is there. ``notes`` say what one
+    should know of profiles and files.
+    """
 
     scene: Scene
     arrays: FleetArrays
     outcomes: list[Outcome] = field(default_factory=list)
     interrupted: bool = False
+    notes: tuple[str, ...] = ()
 
     def table(self, name: str) -> pd.DataFrame:
-        """Return one of the tables of ``profleet.simulate.tables``, by its name."""
+        """Return a table: ``latencies``, ``levels``, ``replicas``, ``batches``, ``replications``.
+
+        ``profleet.simulate.tables`` describes their columns.
+
+        Raises:
+            ConfigError: there is no table of that name.
+        """
+        if name not in TABLES:
+            raise ConfigError(f"Unknown table '{name}'. {did_you_mean(name, TABLES)}")
         return TABLES[name](self)
 
     def metrics(self) -> pd.DataFrame:
@@ -61,6 +76,26 @@ class Simulation:
 
         rows = {name: metric.model_dump() for name, metric in self.summary().metrics.items()}
         return pd.DataFrame.from_dict(rows, orient="index")
+
+    def plots(self, folder: str | Path) -> list[Path]:
+        """Draw every picture there is data for into ``folder`` (SVG); return the files.
+
+        Raises:
+            StoreError: a file cannot be written.
+        """
+        from profleet.simulate.results import write_pictures
+
+        return write_pictures(Path(folder), self)
+
+    def save(self, folder: str | Path) -> SimulationResult:
+        """Write what ``profleet simulate`` writes: result, tables, pictures, and a page.
+
+        Raises:
+            StoreError: a file cannot be written.
+        """
+        from profleet.simulate.results import new_invocation, save
+
+        return save(Path(folder), self, new_invocation())
 
     def summary(self, replication: int | None = None) -> Summary:
         """Return the metrics, refusals and verdict of the replications that finished, or of one."""
@@ -79,18 +114,17 @@ class Simulation:
             "offered_rps": scene.workload.mean_rate_rps,
             "fleet": [Served.model_validate(row) for row in scene.fleet.describe()],
             "workload": scene.workload.describe(),
-            "notes": list(scene.fleet.notes),
+            "notes": [*scene.fleet.notes, *self.notes],
             "configuration": settings.stated(),
         }
         if not self.outcomes:
             none = "Interrupted before the first replication was finished."
             return SimulationResult(status="interrupted", reason=none, **known)
         summary = self.summary()
-        reason = None
-        if self.interrupted:
-            reason = f"Interrupted after {len(self.outcomes)} of {settings.replications}."
+        done, wanted = len(self.outcomes), settings.replications
+        reason = f"Interrupted after {done} of {wanted} replications." if done < wanted else None
         return SimulationResult(
-            status="interrupted" if self.interrupted else "finished",
+            status="interrupted" if done < wanted else "finished",
             reason=reason,
             verdict=summary.verdict,
             reasons=list(summary.reasons),
@@ -135,57 +169,56 @@ def simulate_scene(
         ProfleetError: the parts do not fit together, or a policy of the user failed.
     """
     settings = scene.settings
-    simulation: Simulation | None = None
-    for replication, arrays, streams in _replications(scene):
-        if simulation is None:
-            simulation = Simulation(scene, arrays)
-        first = recording if replication == 0 else None
-        try:
-            outcome = simulate_once(
-                arrays,
-                scene.workload.chunks(streams.sequence("arrivals"), settings.requests),
-                settings.policy,
-                streams,
-                settings.period,
-                closed_loop=scene.workload.closed_loop,
-                record=first.record() if first else Record(),
-            )
-        except KeyboardInterrupt:
-            simulation.interrupted = True
-            return simulation
-        simulation.outcomes.append(outcome)
-        if on_replication is not None:
-            on_replication(replication, outcome)
-    if simulation is None:
-        raise ProfleetError("There is no replication to execute.")
+    simulation = Simulation(scene, _arrays(scene, 0))
+    try:
+        for replication in range(settings.replications):
+            first = recording if replication == 0 else None
+            outcome = _replication(scene, replication, Record() if first is None else first.record)
+            simulation.outcomes.append(outcome)
+            if first is not None:
+                first.whole = True
+            if on_replication is not None:
+                on_replication(replication, outcome)
+    except KeyboardInterrupt:
+        simulation.interrupted = True
     return simulation
 
 
-def _replications(scene: Scene) -> Iterator[tuple[int, FleetArrays, Streams]]:
-    for replication in range(scene.settings.replications):
-        streams = Streams(scene.settings.seed, replication)
-        yield replication, scene.fleet.arrays(streams.generator("fleet")), streams
+def _arrays(scene: Scene, replication: int) -> FleetArrays:
+    return scene.fleet.arrays(Streams(scene.settings.seed, replication).generator("fleet"))
+
+
+def _replication(scene: Scene, replication: int, record: Record) -> Outcome:
+    settings, streams = scene.settings, Streams(scene.settings.seed, replication)
+    period = settings.period(scene.workload.requests)
+    return simulate_once(
+        _arrays(scene, replication),
+        scene.workload.chunks(streams.sequence("arrivals"), period.requests),
+        settings.policy,
+        streams,
+        period,
+        closed_loop=scene.workload.closed_loop,
+        record=record,
+    )
 
 
 def promises(slo: SloSettings, summary: Summary) -> Iterator[Promise]:
-    """Say of every promised latency, and of drops where one is promised, whether it was kept.
+    """Say of every promised latency, and of drops, whether it was kept.
 
     A promise is kept when the upper end of the interval keeps it.
     """
     for quantile, bound in slo.bounds.items():
         name = f"latency_{quantile}_ms"
-        metric = summary.metrics.get(name)
-        kept: bool | None = None
-        if metric is not None:
-            kept = (metric.value if metric.high is None else metric.high) <= bound
-        elif summary.verdict == "overloaded":
+        kept = _kept(summary.metrics.get(name), bound)
+        if kept is None and summary.verdict == "overloaded":
             kept = False
         yield Promise(name=name, bound=bound, unit="ms", kept=kept)
     if slo.bounds or slo.max_drop_ratio is not None:
-        ratio = summary.metrics.get("drop_ratio")
-        yield Promise(
-            name="drop_ratio",
-            bound=slo.drop_ratio,
-            unit="1",
-            kept=None if ratio is None else ratio.value <= slo.drop_ratio,
-        )
+        kept = _kept(summary.metrics.get("drop_ratio"), slo.drop_ratio)
+        yield Promise(name="drop_ratio", bound=slo.drop_ratio, unit="1", kept=kept)
+
+
+def _kept(metric: Metric | None, bound: float) -> bool | None:
+    if metric is None:
+        return None
+    return (metric.value if metric.high is None else metric.high) <= bound

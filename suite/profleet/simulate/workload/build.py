@@ -44,6 +44,12 @@ class _Source:
     marks: Marks
     replay: Replay | None = None
 
+    @property
+    def requests(self) -> int | None:
+        if self.replay is None or (isinstance(self.settings, kinds.Trace) and self.settings.loop):
+            return None
+        return self.replay.summary.rates.requests
+
     def blocks(self, seed: np.random.SeedSequence, block: int) -> Iterator[Arrivals]:
         models = generator(seed, self.name, MODELS)
         if self.replay is not None:
@@ -149,6 +155,13 @@ class Workload:
             _kind=settings.kind,
             _sources=sources,
         )
+
+    @property
+    def requests(self) -> int | None:
+        """How many requests there are in all; ``None`` where they never end."""
+        counts = [source.requests for source in self._sources]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     def chunks(
         self, seed: np.random.SeedSequence, requests: int | None = None, size: int = BLOCK
