@@ -58,8 +58,11 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
         raise ArtifactError(
             f"{path} is truncated or not an ONNX model: it ends inside a field. Obtain it again."
         ) from None
-    if not model.graph.node:
-        raise ArtifactError(f"{path} holds no graph, so it is no ONNX model. Obtain it again.")
+    if not model.graph.node or not model.opset_import:  # cut between two fields
+        raise ArtifactError(
+            f"{path} is truncated or not an ONNX model: it has no graph or no operator set. "
+            "Obtain it again."
+        )
     return model
 
 

@@ -132,12 +132,20 @@ class Cores:
 
         size = len(self.free)
         each, more = divmod(tasks.count, size)
-        start, stop = self.next, self.next + more
-        counts = np.full(size, each, np.int64)
-        counts[start : min(stop, size)] += 1
-        counts[: max(0, stop - size)] += 1
-        used = counts > 0
-        ends = np.maximum(self.free, now) + counts * tasks.length
-        self.free = np.where(used, ends, self.free)
+        stop = self.next + more
+        extra = (slice(self.next, min(stop, size)), slice(0, max(0, stop - size)))
         self.next = stop % size
-        return int(ends[used].max(initial=now))
+        if each:
+            np.maximum(self.free, now, out=self.free)
+            self.free += each * tasks.length
+            for part in extra:
+                self.free[part] += tasks.length
+            return int(self.free.max())
+        end = now
+        for part in extra:
+            used = self.free[part]  # a view: most layers of a busy device have few tasks
+            if used.size:
+                np.maximum(used, now, out=used)
+                used += tasks.length
+                end = max(end, int(used.max()))
+        return end
