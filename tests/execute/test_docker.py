@@ -6,13 +6,16 @@ import json
 import os
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from attackers import things_of, told
+import containers
+from attackers import Attack, things_of, told
 from profleet.container import labels, owner, volumes
 from profleet.container.archive import Entry
 from profleet.errors import EngineError
+from profleet.execute import docker
 
 MIB = 2**20
 
@@ -441,3 +444,27 @@ def test_the_peak_of_memory_comes_from_inside_under_cgroup_v2(attack):
     assert (ended.code, ended.failure) == (0, None)
     peak = told(folder)["memory_peak_bytes"]
     assert peak is None if attack.engine.cgroup_version == "1" else peak > 64 * MIB
+
+
+@pytest.mark.parametrize(
+    ("says", "seconds"),
+    [
+        ("print('{' * 100_000)", 60.0),
+        ("print('[1]')", 60.0),
+        ("print('{\"a\": 1}')", 60.0),
+        ("while True: print('x' * 2**16)", 1.0),
+        ("import time; time.sleep(600)", 1.0),
+    ],
+)
+def test_an_image_that_does_not_tell_its_environment(
+    docker_engine, runner_image, monkeypatch, says, seconds
+):
+    monkeypatch.setattr(docker, "LOOK_SECONDS", seconds)
+    step = "COPY e.py /opt/profleet/runners/profleet_runner/environment.py"
+    confinement = Attack(docker_engine, runner_image, Path()).executor().confinement
+    with containers.temporary_ref(docker_engine) as ref:
+        told = {"e.py": says.encode()}
+        image = containers.derive(docker_engine, ref, runner_image.id, step, **told)
+        with pytest.raises(EngineError, match="does not tell its environment"):
+            docker.surroundings(docker_engine, image.id, confinement)
+    assert things_of(docker_engine, "surroundings") == []

@@ -39,6 +39,8 @@ HOST_FILES: Final = frozenset(
 )
 """What this side put into the job's folder: no result of a runner has these names."""
 LOG_BYTES: Final = 16 * MIB
+MAX_SURROUNDINGS: Final = MIB
+LOOK_SECONDS: Final = 60.0
 KILLED: Final = -9
 WRONG_ARTIFACT: Final = 4
 """The protocol's exit code for an artifact with another digest: the cached one is damaged."""
@@ -293,7 +295,12 @@ def surroundings(engine: Engine, image: str, confinement: Confinement) -> dict[s
         EngineError: the container cannot be made, or the image has no such capture.
     """
     label = owner.mine("job", "surroundings")
-    printed: list[bytes] = []
+    printed = bytearray()
+
+    def keep(stream: int, piece: bytes) -> None:
+        if stream == 1 and len(printed) < MAX_SURROUNDINGS:
+            printed.extend(piece)
+
     with Session(
         engine,
         image,
@@ -303,16 +310,22 @@ def surroundings(engine: Engine, image: str, confinement: Confinement) -> dict[s
         host_config=create_arguments(confinement, label=label),
     ) as session:
         session.start()
-        command = (layout.PYTHON, "-P", "-m", "profleet_runner.environment")
-        session.execute(command, lambda stream, piece: printed.append(piece * (stream == 1)))
+        timer = threading.Timer(LOOK_SECONDS, session.hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            session.execute((layout.PYTHON, "-P", "-m", "profleet_runner.environment"), keep)
+        finally:
+            timer.cancel()
     try:
-        fields = json.loads(b"".join(printed))
-    except ValueError:
+        fields = json.loads(printed)
+    except (ValueError, RecursionError):
         fields = None
-    if not isinstance(fields, dict):
+    if not isinstance(fields, dict) or not all(isinstance(each, dict) for each in fields.values()):
         raise EngineError(
             f"The image {image} does not tell its environment: it has no working "
-            "profleet_runner. Build it again: profleet image build.",
+            "profleet_runner, or too little memory for it. Build it again (profleet image build), "
+            "or raise executor.memory_mb.",
             "image",
         )
     return fields
