@@ -78,7 +78,7 @@ def test_an_image_too_wide_for_smaug_is_cut_into_the_fewest_bands():
     wide = Conv(1, 64, 64, (3, 3), (224, 224), (224, 224))
     pads = Scratchpads()
     found = tile(wide, 1, pads)
-    assert 3 * 224 * 32 > pads.elements  # not even three rows of 32 channels fit
+    assert pads.elements < 3 * 224 * 32  # not even three rows of 32 channels fit
     assert found.bands == 2
     assert found.inputs[2] == 112 + 3
     assert tile(replace(wide, image=(224, 112), result=(224, 112)), 1, pads).bands == 1

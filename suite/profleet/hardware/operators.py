@@ -37,6 +37,7 @@ class Work:
 
 
 Rule = Callable[[Node], Work]
+"""ValueError: the node's tensors do not belong together."""
 
 
 def _first(node: Node) -> Tensor:
@@ -45,6 +46,11 @@ def _first(node: Node) -> Tensor:
 
 def _written(node: Node) -> int:
     return sum(one.size for one in node.outputs)
+
+
+def _meet(left: int, right: int) -> None:
+    if left != right:
+        raise ValueError(f"sizes {left} and {right} have to be equal")
 
 
 def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
@@ -66,8 +72,9 @@ def _last_pair(sizes: tuple[int, ...]) -> tuple[int, int]:
 def _conv(image_at: int, kernel_at: int, bias_at: int) -> Rule:
     def rule(node: Node) -> Work:
         image, kernel = node.inputs[image_at], node.inputs[kernel_at]
-        assert image is not None
-        assert kernel is not None
+        if image is None or kernel is None:
+            raise ValueError("it has no input or no kernel")
+        _meet(image.shape[1], kernel.shape[1] * int(node.attributes.get("group", 1)))
         spatial = len(kernel.shape) - 2
         result = node.outputs[0].shape
         dims = Conv(
@@ -89,6 +96,7 @@ def _conv(image_at: int, kernel_at: int, bias_at: int) -> Rule:
 def _conv_transpose(node: Node) -> Work:
     """Every input pixel is multiplied with the whole kernel and scattered."""
     image, kernel = node.given[:2]
+    _meet(image.shape[1], kernel.shape[0])
     groups = int(node.attributes.get("group", 1))
     pixels = image.shape[0] * prod(image.shape[2:])
     columns = prod(kernel.shape[1:])  # filters of a group x taps
@@ -100,9 +108,10 @@ def _conv_transpose(node: Node) -> Work:
 def _matmul(left_at: int, right_at: int) -> Rule:
     def rule(node: Node) -> Work:
         left, right = node.inputs[left_at], node.inputs[right_at]
-        assert left is not None
-        assert right is not None
+        if left is None or right is None:
+            raise ValueError("it has fewer than two factors")
         inner = left.shape[-1]
+        _meet(inner, right.shape[-2] if len(right.shape) > 1 else right.shape[0])
         columns = right.shape[-1] if len(right.shape) > 1 else 1
         rows = max(1, prod(node.outputs[0].shape) // columns)
         if len(right.shape) <= 2:  # one matrix for the whole stack: a single tall product
@@ -114,9 +123,10 @@ def _matmul(left_at: int, right_at: int) -> Rule:
 
 
 def _gemm(node: Node) -> Work:
-    left = node.given[0]
+    left, right = node.given[:2]
     rows, columns = node.outputs[0].shape
     inner = left.shape[0] if node.attributes.get("transA") else left.shape[1]
+    _meet(inner, right.shape[1] if node.attributes.get("transB") else right.shape[0])
     return Work(_written(node) if len(node.given) > 2 else 0, Gemm(1, rows, inner, columns))
 
 
@@ -167,7 +177,8 @@ def _gather(node: Node) -> Work:
     return Work(touched=_written(node))
 
 
-def _view(_: Node) -> Work:
+def _view(node: Node) -> Work:
+    _meet(_first(node).size, node.outputs[0].size)
     return Work(data=1, view=True)
 
 

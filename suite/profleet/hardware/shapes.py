@@ -82,6 +82,8 @@ def resolve(
     Raises:
         ArtifactError: an input is missing, an operator unknown, or a shape cannot be determined.
     """
+    for index, node in enumerate(model.graph.node):
+        _check_known(node, index, operators, origin)
     _bind(model.graph, inputs, known, origin)
     values = dict(known)
     _collect(model.graph, values)
@@ -276,18 +278,13 @@ def _nodes(
     constants = {one.name for one in graph.initializer} | known
     needed = _needed(graph)
     for index, node in enumerate(graph.node):
-        label = f"node '{node.name or index}' ({node.op_type})"
+        label = _label(node, index)
         if node.op_type == "If":
             raise ArtifactError(
                 f"{origin}: {label} chooses a branch by a value that is known at run time only, "
                 "so its cost is not defined. Export the branch that you use."
             )
-        if node.domain not in {"", "ai.onnx"} or node.op_type not in operators:
-            where = f"{node.domain}." if node.domain else ""
-            raise ArtifactError(
-                f"{origin}: {label} uses the operator {where}{node.op_type}, whose cost is not "
-                "known. Known operators: profleet/hardware/operators.py."
-            )
+        _check_known(node, index, operators, origin)  # it may come from a branch
         outputs = [name for name in node.output if name in needed]
         if node.op_type in {"Constant", "Shape", "Size"} or all(
             not name or name in constants for name in node.input
@@ -304,6 +301,22 @@ def _nodes(
             ),
             tuple(_tensor(name, shapes, constants, origin, label) for name in outputs),
         )
+
+
+def _label(node: onnx.NodeProto, index: int) -> str:
+    return f"node '{node.name or index}' ({node.op_type})"
+
+
+def _check_known(
+    node: onnx.NodeProto, index: int, operators: Mapping[str, object], origin: str
+) -> None:
+    if node.domain in {"", "ai.onnx"} and (node.op_type in operators or node.op_type == "If"):
+        return
+    where = f"{node.domain}." if node.domain else ""
+    raise ArtifactError(
+        f"{origin}: {_label(node, index)} uses the operator {where}{node.op_type}, whose cost is "
+        "not known. Known operators: profleet/hardware/operators.py."
+    )
 
 
 def _tensor(

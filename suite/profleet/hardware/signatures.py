@@ -99,14 +99,20 @@ def read_network(
     layers: list[LayerSignature] = []
     after: list[tuple[int, ...]] = []
     for index, node in enumerate(nodes):
-        layers.append(signature(node))
+        try:
+            layers.append(signature(node))
+        except (ValueError, IndexError, KeyError) as error:
+            raise ArtifactError(
+                f"{title}: node '{node.name}' ({node.op}) cannot be costed at batch size {batch}: "
+                f"{error}. Does the graph take this batch size?"
+            ) from None
         after.append(tuple(sorted({writer[one.name] for one in node.given if one.name in writer})))
         writer.update((one.name, index) for one in node.outputs)
     return Network(title, batch, tuple(layers), tuple(after))
 
 
 def signature(node: Node) -> LayerSignature:
-    """Return what one node costs, by the rule of its operator."""
+    """Return what one node costs, by the rule of its operator (ValueError: it does not fit)."""
     work = OPERATORS[node.op](node)
     data = node.inputs[: work.data] if work.data is not None else node.inputs
     read = [one for one in data if one is not None]
