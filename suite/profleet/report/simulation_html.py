@@ -55,11 +55,11 @@ COLUMNS = (
     Quantity("latency_p99_ms", "p99, ms"),
     Quantity("throughput_rps", "Throughput, 1/s"),
     Quantity("goodput_rps", "Goodput, 1/s"),
-    Quantity("offered_load", "Offered load"),
+    Quantity("offered_load", "Load"),
     Quantity("utilization", "Utilization"),
     Quantity("drop_ratio", "Dropped"),
-    Quantity("energy_per_request_j", "Energy, J per request"),
-    Quantity("cost_per_million", "Cost per million"),
+    Quantity("energy_per_request_j", "J per request"),
+    Quantity("cost_per_million", "Cost per 1e6"),
 )
 """What a sweep compares, where any job states it."""
 

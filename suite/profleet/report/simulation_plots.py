@@ -10,7 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profleet.report.simulated import Job, load_job, load_table
-from profleet.report.style import color, legend, look, marker, panels, picture, plain_log, save
+from profleet.report.style import (
+    color,
+    legend,
+    look,
+    marker,
+    panels,
+    picture,
+    plain_log,
+    save,
+    words,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +99,7 @@ def draw_distribution(
     body, tail = axes
     ms = np.concatenate((times.ms[:1], times.ms))
     share = np.concatenate(([0.0], times.share))
-    body.step(ms, share, where="post", label=name, **line)
+    body.step(ms, share, where="post", label=words(name), **line)
     above = 1 - share
     shown = above * times.requests >= TAIL
     shown[0] = True
@@ -212,7 +222,7 @@ def _levels(job: Job, rows: pd.DataFrame, folder: Path) -> list[Path]:
                     for _, each in of_group.groupby("replication")
                 ])  # fmt: skip
                 mean = paths.mean(axis=0)
-                axes.plot(grid, mean, label=str(group), linewidth=1.3, **look(number))
+                axes.plot(grid, mean, label=words(str(group)), linewidth=1.3, **look(number))
                 if len(paths) > 1:
                     axes.fill_between(
                         grid, paths.min(axis=0), paths.max(axis=0),
@@ -256,12 +266,16 @@ def _utilization(job: Job, rows: pd.DataFrame, folder: Path) -> list[Path]:
                     linewidth=3,
                 )
                 axes.plot(
-                    part.index, part["mean"], marker(number), label=str(group), color=color(number)
+                    part.index,
+                    part["mean"],
+                    marker(number),
+                    label=words(str(group)),
+                    color=color(number),
                 )
             else:
                 ordered = np.sort(part["mean"].to_numpy())
                 share = (np.arange(len(ordered)) + 0.5) / len(ordered)
-                axes.plot(share, ordered, label=f"{group} ({len(ordered)})", **look(number))
+                axes.plot(share, ordered, label=words(f"{group} ({len(ordered)})"), **look(number))
         axes.set_ylim(0, 1.02)
         axes.set_ylabel("Share of time busy")
         if single:
@@ -287,7 +301,7 @@ def _batches(job: Job, rows: pd.DataFrame, folder: Path) -> list[Path]:
             share = np.zeros(largest + 1)
             share[part["size"]] = part["count"] / part["count"].sum()
             mean = float((part["size"] * part["count"]).sum() / part["count"].sum())
-            label, sizes = f"{group} (mean {mean:.2f})", np.arange(1, largest + 1)
+            label, sizes = words(f"{group} (mean {mean:.2f})"), np.arange(1, largest + 1)
             if largest <= FEW_SIZES and len(groups) <= 4:
                 width = 0.8 / len(groups)
                 shift = (number - (len(groups) - 1) / 2) * width

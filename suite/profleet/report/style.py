@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,13 +83,21 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
         OSError: a file cannot be written.
     """
     paths = []
-    for kind in FORMATS:
-        path = folder / f"{name}.{kind}"
-        with replacing(path) as temporary:
-            metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
-            figure.savefig(temporary, format=kind, metadata=metadata)
-        paths.append(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in another script
+        for kind in FORMATS:
+            path = folder / f"{name}.{kind}"
+            with replacing(path) as temporary:
+                metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
+                figure.savefig(temporary, format=kind, metadata=metadata)
+            paths.append(path)
     return paths
+
+
+def words(text: str) -> str:
+    """Make foreign text fit for a label: printable, and not hidden by a leading underscore."""
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return f" {printable}" if printable.startswith("_") else printable
 
 
 def look(number: int) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def best_of(jobs: Sequence[Job], metric: str) -> list[Job]:
 
 def p99_of(job: Job) -> Metric | None:
     """Return the latency p99 of a job, None where it is not stated."""
-    return job.metric("latencyp99_of_ms")
+    return job.metric("latency_p99_ms")
 
 
 def value_of(job: Job, name: str, part: str = "value") -> float:

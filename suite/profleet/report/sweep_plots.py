@@ -29,6 +29,7 @@ from profleet.report.style import (
     picture,
     plain_log,
     save,
+    words,
 )
 from profleet.report.sweep import Axis, Curve, axis_of, best_of, curves, knee_of, p99_of, value_of
 
@@ -176,7 +177,7 @@ def _load_latency(axis: Axis, found: Sequence[Curve], folder: Path) -> list[Path
 def _line(part: Axes, axis: Axis, curve: Curve, name: str, number: int) -> None:
     """Draw a metric over the load where it is stated, and mark the loads without steady state."""
     stated = [(axis.of(job) or 0.0, metric) for job in curve.jobs if (metric := job.metric(name))]
-    label = curve.name or None
+    label = words(curve.name) or None
     if stated:
         x = [place for place, _ in stated]
         values = [metric.value for _, metric in stated]
@@ -206,7 +207,7 @@ def _utilization_over_load(axis: Axis, found: Sequence[Curve], folder: Path) -> 
             x = [place for place, _ in stated]
             axes.plot(
                 x, [metric.value for _, metric in stated], marker=marker(number),
-                label=curve.name or None, **look(number),
+                label=words(curve.name) or None, **look(number),
             )  # fmt: skip
             axes.fill_between(
                 x, [_low(metric) for _, metric in stated], [_high(metric) for _, metric in stated],
@@ -268,7 +269,7 @@ def _rows(
                 color=color(number), alpha=0.4, linewidth=3,
             )  # fmt: skip
             axes.plot(
-                [found.value for found in metrics], places, marker(number), label=name,
+                [found.value for found in metrics], places, marker(number), label=words(name),
                 color=color(number),
             )  # fmt: skip
         if not (logarithmic and plain_log(axes, "x", min(values), max(values))):
@@ -279,7 +280,7 @@ def _rows(
                     " overloaded", (0, y), xycoords=("axes fraction", "data"), fontsize=8,
                     va="center", color="#B00020",
                 )  # fmt: skip
-        axes.set_yticks(range(len(rows)), [_short(job.label) for job in rows])
+        axes.set_yticks(range(len(rows)), [_short(words(job.label)) for job in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(label)
         legend(figure, axes, f"Bars: {_confidence(rows)}\nintervals")
@@ -307,7 +308,7 @@ def _pareto(jobs: Sequence[Job], metric: str, label: str, folder: Path, name: st
                     markerfacecolor=color(number) if on_front else "white",
                     elinewidth=0.9,
                     markersize=6.5,
-                    label=(variant or None)
+                    label=(words(variant) or None)
                     if on_front == _has_front(able, best, variant)
                     else None,
                 )
