@@ -276,8 +276,15 @@ def death(
     if code == -signal.SIGKILL:
         counted = kills_before is not None and kills_after is not None
         if counted and (kills_after or 0) > (kills_before or 0):
+            group = host.memory_limit()
+            known = [each for each in (limit, group) if each is not None]
+            used = host.memory_peak() if group is not None else None
             return out_of_memory(
-                limit or host.memory_limit(), "", peak, "the kernel killed the process (SIGKILL)"
+                min(known, default=None),
+                "",
+                peak if used is None else used,
+                "the kernel killed the process (SIGKILL)",
+                "were resident" if used is None else "were in use, files included",
             )
         why = (
             "the kernel counts no process of this cgroup killed for memory"

@@ -80,18 +80,23 @@ def says_out_of_memory(text: str) -> bool:
 
 
 def out_of_memory(
-    limit_bytes: int | None, said: str, peak: int | str, what: str = "an allocation failed"
+    limit_bytes: int | None,
+    said: str,
+    peak: int | str,
+    what: str = "an allocation failed",
+    measure: str = "were resident",
 ) -> Failure:
     """Say that memory ran out, at which limit, and how much was in use at most.
 
     Args:
         limit_bytes: the limit that holds, or None.
         said: the message of what failed, or nothing.
-        peak: most resident memory so far in bytes, or why it is unknown.
+        peak: most memory so far in bytes, or why it is unknown.
         what: what happened.
+        measure: what the peak counts.
     """
     limit = "" if limit_bytes is None else f" under the limit of {limit_bytes / 2**20:.0f} MiB"
-    used = f"; at most {peak / 2**20:.0f} MiB were resident" if isinstance(peak, int) else ""
+    used = f"; at most {peak / 2**20:.0f} MiB {measure}" if isinstance(peak, int) else ""
     words = " ".join(said.split())[:300]
     return Failure(
         "out_of_memory",

@@ -107,7 +107,7 @@ def test_memory_that_runs_out_is_reported_with_limit_and_peak(shop):
     (result,) = shop.results()
     assert result["error_kind"] == "out_of_memory", result
     assert "limit of 256 MiB" in result["reason"]
-    assert "at most" in result["reason"]
+    assert "were in use, files included" in result["reason"]
     assert "Traceback" not in done.stderr
 
 

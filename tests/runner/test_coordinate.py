@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jobs
-from profleet_runner import aggregate
+from profleet_runner import aggregate, host
 from profleet_runner.coordinate import death
 from profleet_runner.job import read_job
 from profleet_runner.packages import installed, satisfies
@@ -37,6 +37,16 @@ def test_death(code, tail, before, after, kind, said):
     assert failure.kind in EXIT_CODES
     assert said in failure.message
     assert ("300 MiB" in failure.message) == (kind == "out_of_memory")
+
+
+def test_a_kill_within_a_group_tells_the_limit_and_the_peak_of_the_group(monkeypatch):
+    """What one process had resident says little: pages of files count for who read them first."""
+    monkeypatch.setattr(host, "memory_limit", lambda: 64 * 2**20)
+    monkeypatch.setattr(host, "memory_peak", lambda: 63 * 2**20)
+    for job_limit in (None, 300 * 2**20):
+        said = death(-signal.SIGKILL, "", 0, 1, job_limit).message
+        assert "limit of 64 MiB" in said
+        assert "at most 63 MiB were in use" in said
 
 
 # -- packages ------------------------------------------------------------------------------------
