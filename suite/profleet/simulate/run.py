@@ -34,6 +34,7 @@ from profleet.errors import ConfigError, ProfleetError
 from profleet.simulate import policies
 from profleet.simulate.engine import allocate, choose, invariants, link
 from profleet.simulate.engine import layout as at
+from profleet.simulate.engine.batching import MOST_ASKED
 from profleet.simulate.engine.outcome import outcome
 from profleet.simulate.engine.state import CHUNK_TYPES, Chunk, State, Tables, own
 from profleet.simulate.random import Streams
@@ -183,6 +184,12 @@ class _Replication:
         except Exception as error:
             if not self.functions:
                 raise
+            if _stays_python(error):  # nothing was executed yet
+                log.warning("%s cannot be compiled, so everything is slower.", self._custom())
+                _engines[_key(self.wanted, self.functions)] = link.specialize(
+                    self.wanted, self.functions, None
+                )
+                return self._advance(chunk)
             raise policies.PolicyError(
                 f"{self._custom()} raised {type(error).__name__}: {error} at "
                 f"{self.state.scalar[at.NOW] / 1e9:.9f} s of simulated time."
@@ -263,13 +270,19 @@ class _Replication:
             assert isinstance(self.policy.router, policies.CustomRouter)
             return policies.PolicyError(
                 f"Router '{self.policy.router.name}' returned {value} {when}: it must return the "
-                f"number of a replica that is up and serves the model, 0 to "
+                f"whole number of a replica that is up and serves the model, 0 to "
                 f"{self.fleet.replicas - 1}, or -1 to turn the request away."
             )
         assert isinstance(self.policy.batching, policies.CustomBatching)
+        if -at.FOREVER <= value < 0:
+            return policies.PolicyError(
+                f"Batching policy '{self.policy.batching.name}' wanted to be asked again "
+                f"{MOST_ASKED:,} times in a row, the last time {when}: it must start what waits, "
+                "or return 0 to wait for the next request."
+            )
         return policies.PolicyError(
             f"Batching policy '{self.policy.batching.name}' returned {value} {when}: it must "
-            "return the size of a batch, at most queue.waiting and queue.largest; 0 to wait for "
+            "return the size of a batch, a whole number, at most queue.waiting and queue.largest; 0 to wait for "
             "the next request; or -n to be asked again in n nanoseconds."
         )
 
@@ -279,24 +292,28 @@ def outages(fleet: FleetArrays, random: np.random.Generator) -> Iterator[tuple[I
 
     The stream is endless if any replica fails at random.
     """
-    events: list[tuple[int, int, int, int]] = [
-        (int(t), 0, int(r), int(u))
-        for t, r, u in zip(fleet.outage_ns, fleet.outage_replica, fleet.outage_up, strict=True)
-    ]
+    planned = zip(fleet.outage_ns, fleet.outage_replica, fleet.outage_up, strict=True)
+    # (time, place among the planned or one after all of them, replica, up)
+    events = [(int(t), place, int(r), int(u)) for place, (t, r, u) in enumerate(planned)]
+    unplanned = len(events)
     group = fleet.group_of
     failing = np.flatnonzero(fleet.mtbf_ns[group])
     first = random.exponential(1.0, len(failing)) * fleet.mtbf_ns[group[failing]]
-    events += [(int(t), 1, int(r), 0) for t, r in zip(first, failing, strict=True)]
+    events += [
+        (int(t), unplanned, int(r), 0)
+        for t, r in zip(first, failing, strict=True)
+        if t < at.FOREVER
+    ]
     heapq.heapify(events)
     block: list[tuple[int, int, int]] = []
     while events:
-        time, random_one, replica, up = heapq.heappop(events)
+        time, place, replica, up = heapq.heappop(events)
         block.append((time, replica, up))
-        if random_one:
+        if place == unplanned:
             mean = fleet.mttr_ns[group[replica]] if up == 0 else fleet.mtbf_ns[group[replica]]
             gap = max(1, int(random.exponential(float(mean))))
             if time + gap < at.FOREVER:
-                heapq.heappush(events, (time + gap, 1, replica, 1 - up))
+                heapq.heappush(events, (time + gap, unplanned, replica, 1 - up))
         if len(block) == OUTAGE_BLOCK or not events:
             times, replicas, ups = zip(*block, strict=True)
             yield (
@@ -326,11 +343,22 @@ def _engine(
     sample: tuple[State, Tables, Chunk],
 ) -> link.Advance:
     """The engine for these features; made once in a process."""
-    key = (*sorted(wanted.items()), *functions.values())
+    key = _key(wanted, functions)
     if key not in _engines:
         compiled = os.environ.get("NUMBA_DISABLE_JIT", "0") in {"", "0"}
         _engines[key] = link.specialize(wanted, functions, sample if compiled else None)
     return _engines[key]
+
+
+def _key(wanted: choose.Wanted, functions: dict[str, Callable[..., int]]) -> tuple[Any, ...]:
+    return (*sorted(wanted.items()), *functions.values())
+
+
+def _stays_python(error: Exception) -> bool:
+    """Whether this is Numba saying that it cannot compile something."""
+    from numba.core.errors import NumbaError
+
+    return isinstance(error, NumbaError)
 
 
 _NO_BITS: Ints = np.zeros(0, dtype=np.int64)

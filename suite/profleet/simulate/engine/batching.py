@@ -7,7 +7,7 @@ when the next request joins; or -n to be asked again in n nanoseconds at the lat
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from profleet.simulate.engine.features import (
     ADAPTIVE,
@@ -37,6 +37,10 @@ from profleet.simulate.engine.layout import (
 )
 from profleet.simulate.engine.state import State, Tables
 from profleet.simulate.records import Ints
+
+
+MOST_ASKED: Final = 100_000
+"""How often in a row a policy of your own may want to be asked again: a run must end."""
 
 
 class Queue(NamedTuple):
@@ -131,7 +135,10 @@ def custom(s: State, f: Tables, q: int, r: int, cell: int, waiting: int, now: in
     )
     answer = custom_batch(queue)
     size = int(answer)
-    if size != answer or size > min(waiting, f.limit[cell]) or size < -FOREVER:
+    # VALUE counts how often it wanted to be asked again, until it is what was wrong.
+    s.scalar[VALUE] = s.scalar[VALUE] + 1 if size < 0 else 0
+    nonsense = size != answer or size > min(waiting, f.limit[cell]) or size < -FOREVER
+    if nonsense or s.scalar[VALUE] > MOST_ASKED:
         s.scalar[STATUS] = NONSENSE_BATCH
         s.scalar[VALUE] = size
         return 0

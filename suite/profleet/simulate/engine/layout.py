@@ -75,7 +75,8 @@ STATUS: Final = 28
 VALUE: Final = 29  # what a policy returned that made no sense
 NUMBER: Final = 30  # arrivals taken so far
 LAST_ARRIVAL: Final = 31  # when the last request arrived
-SCALARS: Final = 32
+HOLE: Final = 32  # the first event of the calendar is being handled
+SCALARS: Final = 33
 
 # Small columns of a replica (int32).
 BATCH: Final = 0  # first request of the batch in service

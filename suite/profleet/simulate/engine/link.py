@@ -52,7 +52,8 @@ def specialize(
                 return njit(function, **_OPTIONS, cache=True)
         return _declared(njit(function, **_OPTIONS, **_INNER), function, types)
 
-    foreign = {name: njit(_renamed(f, tag)) for name, f in functions.items()}
+    # Their authors may slip: an index out of range is an error, never other memory.
+    foreign = {name: njit(_renamed(f, tag), boundscheck=True) for name, f in functions.items()}
     return cast("Advance", _link(advance, {**values, **foreign}, compile_one, {}))
 
 

@@ -7,7 +7,7 @@ outages, or a bigger table. Called again with what it wants, it goes on where it
 from __future__ import annotations
 
 from profleet.simulate.engine.arrivals import arrive, deliver, dispatch, idle_replica, new_slot
-from profleet.simulate.engine.calendar import remove_first, schedule
+from profleet.simulate.engine.calendar import close_hole, schedule, take_first
 from profleet.simulate.engine.features import (
     CENTRAL,
     CLOSED,
@@ -102,9 +102,8 @@ def advance(s: State, f: Tables, c: Chunk) -> int:
         if first:
             arrive(s, f, new_slot(s, c), time)
         else:
-            key = s.what[0]
-            remove_first(s)
-            handle(s, f, key, time)
+            handle(s, f, take_first(s), time)
+            close_hole(s)
 
 
 def handle(s: State, f: Tables, key: int, now: int) -> None:
