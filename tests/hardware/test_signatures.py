@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -16,29 +14,11 @@ from onnx_cases import graph
 from profleet.errors import ArtifactError
 from profleet.hardware.layers import Conv, Gemm, conv_layer
 from profleet.hardware.signatures import network_of, read_network
-from profleet.manifest.library import Library
 from profleet.manifest.loading import load_document
 from profleet.model.artifact import default_cache, obtain
 from profleet.model.builders import build_model
 from profleet.model.graph import serialize
-
-MODELS = {entry.name: load_document(entry.path) for entry in Library.standard().entries("model")}
-ZOO = Path(onnx.__file__).parent / "backend/test/data/light"
-LIGHT = {  # the same graphs as the shipped artifacts, with constants for weights
-    "bvlc-alexnet": "bvlc_alexnet", "densenet121": "densenet121", "inception-v1": "inception_v1",
-    "inception-v2": "inception_v2", "resnet50": "resnet50", "shufflenet": "shufflenet",
-    "squeezenet": "squeezenet", "vgg19": "vgg19", "zfnet512": "zfnet512",
-}  # fmt: skip
-
-
-def shapes(model, batch=1):
-    return {
-        one.name: [batch if size == "batch" else size for size in one.shape] for one in model.inputs
-    }
-
-
-def of_zoo(name, batch=1):
-    return read_network(ZOO / f"light_{LIGHT[name]}.onnx", shapes(MODELS[name], batch), batch=batch)
+from zoo_cases import LIGHT, MODELS, ZOO, of_zoo, shapes
 
 
 def counted_elsewhere(path, inputs):

@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 SMALL = 4096
 """Bytes up to which an initializer keeps its values: shapes, axes and pads are that small."""
 
-_GRAPH, _INITIALIZER = 7, 5
+_GRAPH, _INITIALIZER = 7, 5  # of ModelProto, of GraphProto
 _KEPT_OF_TENSOR = {1, 2, 8}
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
-
-Bytes = bytes | memoryview
 
 
 class _CutError(Exception):
@@ -46,11 +44,7 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
             if not path.stat().st_size:
                 raise ArtifactError(f"{path} is empty, not an ONNX model. Obtain it again.")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                view = memoryview(data)
-                try:
-                    parts = b"".join(_without_weights(view))
-                finally:
-                    view.release()
+                parts = b"".join(_without_weights(data))
         model = onnx.ModelProto.FromString(parts)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}.") from None
@@ -66,70 +60,62 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _without_weights(model: memoryview) -> Iterator[Bytes]:
+def _without_weights(model: mmap.mmap) -> Iterator[bytes]:
     """Yield a ModelProto field by field, its graph rewritten."""
-    for number, header, body in _fields(model):
+    for number, start, body, stop in _fields(model, 0, len(model)):
         if number != _GRAPH:
-            yield from (header, bytes(body))
+            yield model[start:stop]
             continue
         graph = bytearray()
-        for inner, start, content in _fields(body):
-            if inner == _INITIALIZER and len(content) > SMALL:
-                kept = _type_only(content)
+        for inner, first, content, last in _fields(model, body, stop):
+            if inner == _INITIALIZER and last - content > SMALL:
+                kept = _type_only(model, content, last)
                 graph += _key(_INITIALIZER) + _varint(len(kept)) + kept
             else:
-                graph += start
-                graph += content
-            content.release()
-        body.release()
-        yield from (_key(_GRAPH), _varint(len(graph)), bytes(graph))
+                graph += model[first:last]
+        yield _key(_GRAPH) + _varint(len(graph)) + bytes(graph)
 
 
-def _type_only(tensor: memoryview) -> bytes:
+def _type_only(model: mmap.mmap, start: int, stop: int) -> bytes:
+    """Return the TensorProto in ``model[start:stop]`` without its values."""
     kept = bytearray()
-    for number, header, body in _fields(tensor):
+    for number, first, _, last in _fields(model, start, stop):
         if number in _KEPT_OF_TENSOR:
-            kept += header
-            kept += body
-        body.release()
+            kept += model[first:last]
     return bytes(kept)
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, bytes, memoryview]]:
-    """Yield (field number, its header as it stands, its body) of one message."""
-    position, end = 0, len(data)
+def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (field number, start, start of its body, end) of one message."""
     while position < end:
         start = position
-        key, position = _read_varint(data, position)
-        kind = key & 7
+        key, position = _read_varint(data, position, end)
+        number, kind = key >> 3, key & 7
+        body = position
         if kind == _LENGTH:
-            size, position = _read_varint(data, position)
-            body = position
+            size, body = _read_varint(data, position, end)
+            position = body + size
         elif kind == _VARINT:
-            body = position
-            _, position = _read_varint(data, position)
-            size, position = position - body, body
+            _, position = _read_varint(data, position, end)
         elif kind in {_FIXED64, _FIXED32}:
-            size, body = (8 if kind == _FIXED64 else 4), position
+            position += 8 if kind == _FIXED64 else 4
         else:
             raise _CutError
-        if not key >> 3 or body + size > end:
+        if not number or position > end:
             raise _CutError
-        yield key >> 3, bytes(data[start:body]), data[body : body + size]
-        position = body + size
+        yield number, start, body, position
 
 
-def _read_varint(data: memoryview, position: int) -> tuple[int, int]:
+def _read_varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
     value, shift = 0, 0
-    while True:
-        if position >= len(data) or shift > 63:
-            raise _CutError
+    while position < end and shift < 64:
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, position
         shift += 7
+    raise _CutError
 
 
 def _key(number: int) -> bytes:
