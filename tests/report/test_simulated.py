@@ -103,3 +103,4 @@ def test_values_are_flattened_to_the_last():
     assert flatten(values) == {
         "a.b": "[1, 2]", "a.c": "null", "d.0.e": "true", "d.1.e": "0.25", "f": "none",
     }  # fmt: skip
+    assert flatten({}) == {}

@@ -115,6 +115,7 @@ def test_a_simulation_without_a_result_has_a_page_with_the_reason(tmp_path, stat
     assert "The trace is <empty>." in page.shown
     assert "profleet simulate workload=trace" in page.shown
     assert "INV-1" not in page.shown
+    assert "<h2>Workload" not in page.text
 
 
 def test_a_page_can_be_made_without_tables_and_invocation(tmp_path):

@@ -230,13 +230,13 @@ def _flat(job: Job) -> dict[str, str]:
 
 
 def flatten(values: Any, path: str = "") -> dict[str, str]:
-    """Return nested plain values as ``dotted.path`` -> text."""
+    """Return nested plain values as ``dotted.path`` -> text; nothing of an empty mapping."""
     if isinstance(values, Mapping) and values:
         pairs = [(str(key), value) for key, value in values.items()]
     elif isinstance(values, list) and any(isinstance(each, Mapping | list) for each in values):
         pairs = [(str(index), value) for index, value in enumerate(values)]
     else:
-        return {path: _text(values)}
+        return {path: _text(values)} if path else {}
     found: dict[str, str] = {}
     for key, value in pairs:
         found |= flatten(value, f"{path}.{key}" if path else key)

@@ -109,7 +109,7 @@ def write_simulation_report(folder: Path) -> Path:
         plots=list(pictures(folder, ALONE)),
         refused=grouped(result.refused),
         workload=_stated(flatten(result.workload)),
-        configuration=flatten(result.configuration) if result.configuration else {},
+        configuration=flatten(result.configuration),
         command=command,
         hidden=hidden,
         interval=percent(result.confidence) if result.replications > 1 else "",

@@ -23,6 +23,9 @@ FORMATS = ("svg", "png")
 LONG_LABEL = 26
 """Longest label, in characters, of a legend beside the axes; longer ones go below."""
 
+MANY_LABELS = 10
+"""Most labels of a legend that has no place of its own."""
+
 STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#555555",
@@ -140,6 +143,10 @@ def legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     """Put the legend beside the axes or, if it is wide, below: it never hides data."""
     handles, labels = axes.get_legend_handles_labels()
     if not labels:
+        return
+    if len(labels) > MANY_LABELS:  # beside the axes they would squeeze them
+        figure.set_figheight(max(figure.get_figheight(), 0.21 * len(labels) + 1.1))
+        figure.legend(handles, labels, title=title, loc="outside right upper", alignment="left")
         return
     if max(map(len, labels)) <= LONG_LABEL:
         axes.legend(title=title, loc="upper left", bbox_to_anchor=(1.01, 1.0), alignment="left")

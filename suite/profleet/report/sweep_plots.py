@@ -168,8 +168,8 @@ def _load_latency(axis: Axis, found: Sequence[Curve], folder: Path) -> list[Path
         legend(figure, axes[0], "\n".join(notes) or None)
         if knees:
             axes[1].annotate(
-                f"Knee: {KNEE}.", (0, -0.24), xycoords="axes fraction", fontsize=8,
-                color="#555555", va="top",
+                f"Knee: {KNEE}.", (0, 0), (0, -40), xycoords="axes fraction",
+                textcoords="offset points", fontsize=8, color="#555555", va="top",
             )  # fmt: skip
         return save(figure, folder, "load_latency")
 
@@ -303,7 +303,7 @@ def _pareto(jobs: Sequence[Job], metric: str, label: str, folder: Path, name: st
                     [value_of(job, metric) for job in part],
                     xerr=_spread(part, "latency_p99_ms"),
                     yerr=_spread(part, metric),
-                    fmt=marker(number),
+                    fmt=marker(number + number // len(COLORS)),
                     color=color(number),
                     markerfacecolor=color(number) if on_front else "white",
                     elinewidth=0.9,
