@@ -14,7 +14,10 @@ A file given as ``plugins=[my_policies.py]`` registers small functions::
 
     @batching("pairs")
     def pairs(queue):
-        return 2 if queue.waiting >= 2 else -1_000_000  # ask again in a millisecond
+        if queue.waiting >= 2:
+            return 2
+        left = queue.head_since_ns + 1_000_000 - queue.now_ns
+        return -left if left > 0 else 1  # alone after a millisecond; -n: ask again in n ns
 
 They see what ``engine.routers.Fleet``, ``engine.routers.Request`` and ``engine.batching.Queue``
 describe, and are used with ``router=custom router.name=fewest_waiting``.

@@ -282,8 +282,9 @@ class _Replication:
             )
         return policies.PolicyError(
             f"Batching policy '{self.policy.batching.name}' returned {value} {when}: it must "
-            "return the size of a batch, a whole number, at most queue.waiting and queue.largest; 0 to wait for "
-            "the next request; or -n to be asked again in n nanoseconds."
+            "return the size of a batch (a whole number, at most queue.waiting and "
+            "queue.largest), 0 to wait for the next request, or -n to be asked again in n "
+            "nanoseconds."
         )
 
 
@@ -356,9 +357,7 @@ def _key(wanted: choose.Wanted, functions: dict[str, Callable[..., int]]) -> tup
 
 def _stays_python(error: Exception) -> bool:
     """Whether this is Numba saying that it cannot compile something."""
-    from numba.core.errors import NumbaError
-
-    return isinstance(error, NumbaError)
+    return type(error).__module__.startswith("numba.")
 
 
 _NO_BITS: Ints = np.zeros(0, dtype=np.int64)

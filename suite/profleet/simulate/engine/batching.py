@@ -38,7 +38,6 @@ from profleet.simulate.engine.layout import (
 from profleet.simulate.engine.state import State, Tables
 from profleet.simulate.records import Ints
 
-
 MOST_ASKED: Final = 100_000
 """How often in a row a policy of your own may want to be asked again: a run must end."""
 
