@@ -47,8 +47,9 @@ class Invocation:
             raise Refused(unresolved(error)) from None
         around = (self.root, *self.root.parents)
         self.made = tuple(folder for folder in around if not folder.exists())
-        with suppress(ConfigError):  # the job says it
-            self.tracking = tracking_of(config)
+        if "tracking" in config:
+            with suppress(ConfigError):  # the job says it
+                self.tracking = tracking_of(config)
 
     def tidy(self) -> bool:
         """Remove the folder if nothing but Hydra wrote into it; return whether results may be."""
