@@ -34,9 +34,9 @@ def same(one: Arrivals, other: Arrivals) -> bool:
 
 
 def shared_data(name: str) -> Path:
-    """Return a file of the shared data folder, or skip the test where there is none."""
+    """Return a file or folder of the shared data folder, or skip the test where there is none."""
     known = Path(__file__).parents[2] / "shared" / "data"
     found = Path(os.environ.get("PROFLEET_SHARED_DATA", known)) / name
-    if not found.is_file():
+    if not found.exists():
         pytest.skip(f"needs {name} in the folder that PROFLEET_SHARED_DATA names")
     return found

@@ -68,6 +68,19 @@ Look for the smallest fleet that keeps a promise, for every kind of hardware wit
 Keys: those of `profleet simulate`, and hardware, objective=count|cost|energy, max_replicas.
 """
 
+PREDICT_HELP = """\
+usage: profleet predict [-m] model=REF hardware=REF [KEY=VALUE ...] [Hydra options]
+
+Ask a device model of the catalogue what a model costs, without having the device.
+
+  profleet predict model=resnet50 hardware=nvidia-h100-sxm batch_sizes=[1,8,64]
+  profleet predict -m model=resnet50,vgg19 hardware=nvidia-t4,nvidia-l4 dtype=float16
+  profleet predict model=resnet50 hardware=nvidia-l4 from=DIR from_hardware=nvidia-t4
+
+Keys: model, hardware, batch_sizes, dtype, from (a profile's folder, measured on another device),
+from_hardware, measured={BATCH: MS}, allow_extrapolation, layers, store, manifests.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (0 done, 1 something failed, 2 a mistake)."""
@@ -107,6 +120,8 @@ def _hydra(command: str, words: list[str]) -> int:
         from profleet.execute.app import main as application
     elif command == "simulate":
         from profleet.simulate.app import main as application
+    elif command == "predict":
+        from profleet.hardware.predict_app import main as application
     else:
         from profleet.simulate.plan_app import main as application
     return application(words)
@@ -143,14 +158,19 @@ def _parser() -> argparse.ArgumentParser:
     subparsers.add_parser(
         "plan", help="look for the smallest fleet that keeps a promise", add_help=False
     )
+    subparsers.add_parser(
+        "predict", help="ask device models what a model costs on hardware", add_help=False
+    )
     from profleet.container import cli as container
     from profleet.hardware import cli as hardware
     from profleet.manifest import cli as manifest
     from profleet.profile import cli as profile
+    from profleet.profile.importers import cli as importers
     from profleet.tracking import cli as tracking
 
     manifest.add_parsers(subparsers)
     profile.add_parsers(subparsers)
+    importers.add_parsers(subparsers)
     hardware.add_parsers(subparsers)
     container.add_parsers(subparsers)
     tracking.add_parsers(subparsers)
@@ -172,5 +192,17 @@ def _recover(parsed: argparse.Namespace) -> int:
     return 0 if result.status == "finished" else 1
 
 
-HYDRA_COMMANDS = {"run": RUN_HELP, "simulate": SIMULATE_HELP, "plan": PLAN_HELP}
-COMMANDS = (*HYDRA_COMMANDS, "manifest", "profile", "hardware", "image", "log", "ui", "recover")
+HYDRA_COMMANDS = {
+    "run": RUN_HELP, "simulate": SIMULATE_HELP, "plan": PLAN_HELP, "predict": PREDICT_HELP,
+}  # fmt: skip
+COMMANDS = (
+    *HYDRA_COMMANDS,
+    "manifest",
+    "profile",
+    "import",
+    "hardware",
+    "image",
+    "log",
+    "ui",
+    "recover",
+)

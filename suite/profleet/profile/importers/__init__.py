@@ -1,0 +1,1 @@
+"""Measurements of other people as points (`profleet.profile.points`): one module a source."""
