@@ -212,6 +212,19 @@ def test_matrix_products_of_any_rank(left, right, constant, dims, tmp_path):
     assert (layer.weight_bytes > 0) == constant
 
 
+def test_quantized_products_are_computed_in_integers(tmp_path):
+    x, scale = np.ones((2, 7, 5), np.uint8), np.float32(0.1)
+    weights = {
+        "xs": scale, "xz": np.uint8(3), "w": np.ones((5, 3), np.uint8), "ws": scale,
+        "wz": np.uint8(3), "ys": scale, "yz": np.uint8(3),
+    }  # fmt: skip
+    weights = {name: np.asarray(one) for name, one in weights.items()}
+    layer = one_layer("QLinearMatMul", {"x": x}, weights, tmp_path=tmp_path)
+    assert (layer.dtype, layer.dims) == ("int8", Gemm(1, 14, 5, 3))
+    assert (layer.input_bytes, layer.output_bytes) == (70, 42)
+    assert layer.cast("float16") == layer
+
+
 X = (2, 3, 8, 8)
 SIZE = 4 * 2 * 3 * 64
 CASES = [

@@ -11,6 +11,7 @@ quantile of the held-out errors, with the coverage that this many points can pro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, exp, isfinite, log
@@ -151,7 +152,7 @@ def calibration_of(
 
 def seconds_of(device: Device, work: LayerSignature | Network) -> float:
     """Return what ``device`` predicts for a layer or a network; nothing is kept."""
-    return _timer(device, work)(device)
+    return float(_timer(device, [work])(device)[0])
 
 
 # -- the search ----------------------------------------------------------------------------------
@@ -164,14 +165,14 @@ def _fitted(device: D, points: Sequence[Point], free: Sequence[str]) -> D:
 
     if not free:
         return device
-    timers = [_timer(device, point.work) for point in points]
-    measured = np.array([log(point.seconds) for point in points])
+    timer = _timer(device, [point.work for point in points])
+    measured = np.log([point.seconds for point in points])
     low = np.log([BOUNDS[name][0] for name in free])
     high = np.log([BOUNDS[name][1] for name in free])
 
     def errors(logs: Any) -> Any:
         tried = _with(device, free, np.exp(np.clip(logs, low, high)))
-        return np.array([log(timer(tried)) for timer in timers]) - measured
+        return np.log(timer(tried)) - measured
 
     best = None
     for start in _starts(device, free):
@@ -202,46 +203,63 @@ def _with(device: D, names: Sequence[str], values: Sequence[float]) -> D:
 
 
 def _residuals(device: Device, points: Sequence[Point]) -> list[float]:
-    return [log(point.seconds / seconds_of(device, point.work)) for point in points]
+    predicted = _timer(device, [point.work for point in points])(device)
+    return [log(point.seconds / float(one)) for point, one in zip(points, predicted, strict=True)]
 
 
-def _timer(device: Device, work: LayerSignature | Network) -> Callable[[Any], float]:
-    """Return what predicts the time of ``work`` on devices that differ in fitted parameters.
+Works = Sequence[LayerSignature | Network]
 
-    Equal layers are counted, not repeated; of a roofline, what does not depend on what is fitted
+
+def _timer(device: Device, works: Works) -> Callable[[Any], Any]:
+    """Return what predicts the seconds of all ``works`` on devices that differ in what is fitted.
+
+    Equal layers are counted, not repeated; for a roofline, what does not depend on what is fitted
     is computed once.
     """
-    if isinstance(work, LayerSignature):
-        layers, network = [work], None
-    else:
-        network = prepared(work, None, fused=device.fused)
-        layers = [one for one in network.layers if not one.view]
-    counts: dict[LayerSignature, int] = {}
-    for one in layers:
-        counts[one] = counts.get(one, 0) + 1
-    if isinstance(device, Roofline):
-        return _roofline_timer(device, counts, whole=network is not None)
+    import numpy as np
 
-    def seconds(tried: Device) -> float:
-        total = sum(tried.cost(one).seconds * times for one, times in counts.items())
-        return total + (tried.invocation(network).seconds if network is not None else 0.0)
+    counted = [_counted(device, work) for work in works]
+    if isinstance(device, Roofline):
+        return _roofline_timer(device, works, counted)
+
+    def seconds(tried: Device) -> Any:
+        totals = []
+        for work, counts in zip(works, counted, strict=True):
+            total: float = sum(tried.cost(one).seconds * times for one, times in counts.items())
+            if isinstance(work, Network):
+                total += tried.invocation(work).seconds
+            totals.append(total)
+        return np.array(totals)
 
     return seconds
 
 
+def _counted(device: Device, work: LayerSignature | Network) -> dict[LayerSignature, int]:
+    """Return the layers that ``device`` executes, each with how often."""
+    if isinstance(work, LayerSignature):
+        return {work: 1}
+    return Counter(one for one in prepared(work, None, fused=device.fused).layers if not one.view)
+
+
 def _roofline_timer(
-    device: Roofline, counts: Mapping[LayerSignature, int], *, whole: bool
-) -> Callable[[Roofline], float]:
-    roofs = [(*device.roofs(one), times) for one, times in counts.items()]
-    kernels = sum(counts.values())
+    device: Roofline, works: Works, counted: Sequence[Mapping[LayerSignature, int]]
+) -> Callable[[Roofline], Any]:
+    import numpy as np
+
+    rows = [
+        (place, *device.roofs(one), times)
+        for place, counts in enumerate(counted)
+        for one, times in counts.items()
+    ]
+    place, compute, memory, times = (np.array(column) for column in zip(*rows, strict=True))
+    kernels = np.array([sum(counts.values()) for counts in counted])
+    whole = np.array([isinstance(work, Network) for work in works])
     bandwidth = device.bandwidth
 
-    def seconds(tried: Roofline) -> float:
+    def seconds(tried: Roofline) -> Any:
         per_byte = bandwidth / tried.bandwidth / tried.memory_efficiency
-        per_op = 1 / tried.compute_efficiency
-        total = sum(
-            max(compute * per_op, memory * per_byte) * times for compute, memory, times in roofs
-        )
-        return total + kernels * tried.op_s + (tried.invoke_s if whole else 0.0)
+        busy = np.maximum(compute / tried.compute_efficiency, memory * per_byte) * times
+        total = np.bincount(place, busy, len(works))
+        return total + kernels * tried.op_s + whole * tried.invoke_s
 
     return seconds

@@ -120,7 +120,11 @@ def signature(node: Node) -> LayerSignature:
         read, written = [], []
     else:
         written = list(node.outputs)
-    main = next((one for one in (*read, *node.outputs) if one.dtype in FLOATS), node.outputs[0])
+    if work.dims is not None:
+        computed = read[0].dtype.removeprefix("u")  # what is multiplied, signed or not
+    else:
+        floats = (one.dtype for one in (*read, *node.outputs) if one.dtype in FLOATS)
+        computed = next(floats, node.outputs[0].dtype)
     touched = {read[0].name: work.touched} if read and work.touched is not None else {}
 
     def total(tensors: list[Tensor], *, integers: bool = False) -> int:
@@ -142,7 +146,7 @@ def signature(node: Node) -> LayerSignature:
         op=node.op,
         dims=work.dims,
         strides=work.strides,
-        dtype=main.dtype,
+        dtype=computed,
         macs=work.dims.product.macs if work.dims else 0,
         ops=work.ops,
         input_bytes=reading,
