@@ -1,0 +1,325 @@
+"""What ``profleet predict`` answers: latency with its interval, bounds, shares, layers, energy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from profleet.errors import ConfigError
+from profleet.execute.settings import BatchSize, Positive, Settings
+from profleet.hardware.devices.base import Evidence
+from profleet.hardware.predict import Prediction
+from profleet.hardware.stack import ModelledStack, modelled_stack
+from profleet.hardware.transfer import Measurements, Transfer
+from profleet.profile.metrics import Metric
+from profleet.profile.schema import Record, name_of
+from profleet.profile.store import load_profile, load_result
+
+FORECAST_SCHEMA = "profleet/prediction/v1"
+
+LAYER_COLUMNS = {
+    "batch_size": "items an invocation",
+    "layer": "number in the order of the graph, after fusion; null: the invocation itself",
+    "name": "of the node; joined by + where a device executes several as one",
+    "op": "ONNX operator",
+    "dtype": "precision",
+    "macs": "multiply-accumulate operations",
+    "ops": "further scalar operations",
+    "bytes": "read and written, each once",
+    "seconds": "of this layer; scaled where a measurement was transferred",
+    "accelerator_s": "of the device model: computing",
+    "movement_s": "of the device model: waiting for data",
+    "framework_s": "of the device model: software",
+    "bound": "compute, memory or overhead",
+    "energy_j": "of the device model; null: unknown",
+}
+"""Columns of ``layers.parquet``, in this order, with their meaning."""
+
+
+class PredictSettings(Settings):
+    """The whole configuration of ``profleet predict`` (``conf/predict.yaml``)."""
+
+    model: str
+    hardware: str
+    batch_sizes: tuple[BatchSize, ...] = Field(min_length=1)
+    dtype: str | None
+    from_: Annotated[str | None, Field(alias="from")]
+    from_hardware: str | None
+    measured: dict[BatchSize, Positive] | None
+    allow_extrapolation: bool
+    layers: Annotated[int, Field(ge=0)]
+    store: Annotated[Path, Field(strict=False)]
+    manifests: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PredictSettings:
+        if len(set(self.batch_sizes)) != len(self.batch_sizes):
+            raise ValueError(f"batch_sizes holds a size twice: {list(self.batch_sizes)}")
+        if self.from_ is None and (self.measured or self.from_hardware):
+            raise ValueError("measured and from_hardware belong to a profile: say from=FOLDER")
+        return self
+
+
+class BatchForecast(Record):
+    """One batch size. ``low`` and ``high`` cover ``coverage`` of measurements; null: unknown."""
+
+    batch_size: int
+    latency_ms: float
+    low_ms: float | None
+    high_ms: float | None
+    coverage: float | None
+    evidence: Evidence
+    bound: str = Field(description="what most of the time goes to: compute, memory or overhead")
+    shares: dict[str, float] = Field(description="of time: accelerator, movement, framework")
+    bound_shares: dict[str, float] = Field(description="of time: compute, memory, overhead")
+    energy_j: float | None = Field(description="of one invocation; null: unknown")
+
+
+class Forecast(Record):
+    """``result.json`` of a prediction."""
+
+    schema_: Annotated[str, Field(alias="schema")] = FORECAST_SCHEMA
+    status: str = "finished"
+    model: str
+    hardware: str
+    kind: str
+    dtype: str | None
+    source: str
+    expectation: str = Field(description="the error to expect, or why none can be stated")
+    calibration: dict[str, Any] | None = Field(description="how far predictions were off")
+    transfer: dict[str, Any] | None = Field(default=None, description="what was scaled, and how")
+    metrics: dict[str, Metric]
+    batches: list[BatchForecast]
+    notes: list[str]
+    configuration: dict[str, Any]
+    paths: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A forecast and the rows of its layers, by `LAYER_COLUMNS`."""
+
+    forecast: Forecast
+    layers: list[dict[str, Any]]
+
+
+def forecast(settings: PredictSettings) -> Answer:
+    """Predict every batch size.
+
+    Raises:
+        ProfleetError: a manifest, profile, batch size or precision cannot be used.
+    """
+    stack = modelled_stack(
+        settings.model, settings.hardware, settings.dtype, manifests=settings.manifests
+    )
+    transfer = None if settings.from_ is None else _transfer(settings, stack)
+    batches: list[BatchForecast] = []
+    rows: list[dict[str, Any]] = []
+    for batch in settings.batch_sizes:
+        if transfer is None:
+            prediction = stack.predict(batch)
+            seconds = tuple(one.seconds for one in (*prediction.costs, prediction.invocation))
+            batches.append(_modelled(prediction))
+        else:
+            found = transfer.at(batch)
+            prediction, seconds = found.prediction, found.layers
+            batches.append(
+                _batch(
+                    prediction, seconds, found.interval, found.coverage, found.evidence,
+                    energy_j=None,
+                )
+            )  # fmt: skip
+        rows += _rows(prediction, seconds)
+    fitted = stack.device.calibration
+    made = Forecast(
+        model=stack.model.reference,
+        hardware=stack.hardware.reference,
+        kind=stack.device.kind,
+        dtype=stack.dtype,
+        source=stack.source if transfer is None else _scaled_source(stack, transfer),
+        expectation=stack.expectation if transfer is None else _transfer_expectation(batches),
+        calibration=None if fitted is None else dict(vars(fitted)),
+        transfer=None if transfer is None else {
+            "from": transfer.measured_a.title,
+            "factors": transfer.factors,
+            "measured_ms": {str(k): v * 1e3 for k, v in transfer.measured_a.seconds.items()},
+        },
+        metrics={name: metric for each in batches for name, metric in _metrics(each)},
+        batches=batches,
+        notes=list(stack.notes),
+        configuration=settings.model_dump(mode="json", by_alias=True),
+    )  # fmt: skip
+    return Answer(made, rows)
+
+
+# -- scaling a measurement -----------------------------------------------------------------------
+
+
+def measurements(folder: Path) -> tuple[Measurements, str, str]:
+    """Return the latencies of a profile, its model and its hardware, by exact reference.
+
+    Raises:
+        StoreError: there is no profile, or it is damaged.
+        ConfigError: it is no batch sweep.
+    """
+    load_result(folder)
+    profile = load_profile(folder)
+    if not profile.points:
+        raise ConfigError(
+            f"from={folder}: it measured a scenario, not a batch sweep. Measure one with "
+            "`profleet run scenario=sweep`."
+        )
+    means = {point.batch_size: point.latency_ms.mean for point in profile.points}
+    widths = [
+        log(end / mean.value if end > mean.value else mean.value / end)
+        for mean in means.values()
+        for end in (mean.low, mean.high)
+        if end is not None and end > 0
+    ]
+    stack = profile.stack
+    found = Measurements(
+        {size: mean.value / 1e3 for size, mean in means.items()},
+        max(widths, default=0.0),
+        f"{name_of(stack.model)} under {name_of(stack.framework)} on {name_of(stack.hardware)}",
+        f"profile {profile.run_id}",
+    )
+    return found, stack.model, stack.hardware
+
+
+def _transfer(settings: PredictSettings, stack: ModelledStack) -> Transfer:
+    assert settings.from_ is not None
+    on_a, model, hardware = measurements(Path(settings.from_))
+    if name_of(model) != stack.model.document.name:
+        raise ConfigError(
+            f"from={settings.from_} measured {name_of(model)}, not {stack.model.document.name}. "
+            f"Say model={name_of(model)}, or another profile."
+        )
+    other = settings.from_hardware or hardware
+    if settings.from_hardware is None and name_of(hardware) == "local":
+        raise ConfigError(
+            f"from={settings.from_} was measured on a machine of which there is no device model. "
+            "Say from_hardware=NAME, the catalogued device that is most like it; `profleet "
+            "hardware list` shows them."
+        )
+    first = modelled_stack(settings.model, other, manifests=settings.manifests)
+    on_b = None
+    if settings.measured:
+        known = {size: value / 1e3 for size, value in settings.measured.items()}
+        on_b = Measurements(known, 0.0, stack.title, "measured, as given")
+    elif first.device.digest == stack.device.digest and first.dtype == stack.dtype:
+        on_b = on_a
+    return Transfer(first.predict, stack.predict, on_a, on_b, settings.allow_extrapolation)
+
+
+def _scaled_source(stack: ModelledStack, transfer: Transfer) -> str:
+    first, last = transfer.grid
+    where = f"{transfer.measured_a.source} ({transfer.measured_a.title}, batch sizes {first} to "
+    return f"{where}{last}), scaled layer by layer; {stack.source}"
+
+
+def _transfer_expectation(batches: list[BatchForecast]) -> str:
+    if all(each.low_ms is None for each in batches):
+        return (
+            "No expected error can be stated: the device models were never compared with "
+            "measurements, and too little is known of this hardware. Give points of it: "
+            "measured={1: MS, 8: MS}."
+        )
+    return (
+        "Intervals hold the noise of the measurement, the error of scaling it, and a part that "
+        "grows with the distance from the nearest measured batch size."
+    )
+
+
+# -- numbers -------------------------------------------------------------------------------------
+
+
+def _modelled(prediction: Prediction) -> BatchForecast:
+    known = prediction.calibration
+    costs = (*prediction.costs, prediction.invocation)
+    return _batch(
+        prediction,
+        tuple(one.seconds for one in costs),
+        prediction.interval,
+        None if known is None else known.coverage,
+        prediction.evidence,
+        energy_j=prediction.energy_j,
+    )
+
+
+def _batch(
+    prediction: Prediction,
+    seconds: tuple[float, ...],
+    interval: tuple[float, float] | None,
+    coverage: float | None,
+    evidence: Evidence,
+    *,
+    energy_j: float | None,
+) -> BatchForecast:
+    """Sum up layers whose parts keep their proportions when they are scaled."""
+    total = sum(seconds)
+    shares = dict.fromkeys(("accelerator", "movement", "framework"), 0.0)
+    bounds = dict.fromkeys(("compute", "memory", "overhead"), 0.0)
+    for cost, own in zip((*prediction.costs, prediction.invocation), seconds, strict=True):
+        bounds[cost.bound] += own / total
+        for name in shares:
+            part = getattr(cost.parts, name) / cost.seconds if cost.seconds else 0.0
+            shares[name] += part * own / total
+    low, high = (None, None) if interval is None else interval
+    return BatchForecast(
+        batch_size=prediction.network.batch,
+        latency_ms=total * 1e3,
+        low_ms=None if low is None else low * 1e3,
+        high_ms=None if high is None else high * 1e3,
+        coverage=coverage,
+        evidence=evidence,
+        bound=max(bounds, key=lambda name: bounds[name]),
+        shares=shares,
+        bound_shares=bounds,
+        energy_j=energy_j,
+    )
+
+
+def _metrics(each: BatchForecast) -> Iterator[tuple[str, Metric]]:
+    """Yield metrics under the names that profiles have."""
+
+    def metric(value: float, unit: str, low: float | None = None, high: float | None = None) -> Any:
+        return Metric(value=value, low=low, high=high, unit=unit, evidence=each.evidence)
+
+    at, rate = f"b{each.batch_size}", each.batch_size * 1e3
+    low, high = each.low_ms, each.high_ms
+    yield f"latency_mean_ms/{at}", metric(each.latency_ms, "ms", low, high)
+    slow, fast = (None if end is None else rate / end for end in (high, low))
+    yield f"throughput_rps/{at}", metric(rate / each.latency_ms, "1/s", slow, fast)
+    if each.energy_j is not None:
+        yield f"energy_j/{at}", metric(each.energy_j, "J")
+    for name, share in each.shares.items():
+        yield f"share_{name}/{at}", metric(share, "1")
+    for name, share in each.bound_shares.items():
+        yield f"share_{name}_bound/{at}", metric(share, "1")
+
+
+def _rows(prediction: Prediction, seconds: tuple[float, ...]) -> Iterator[dict[str, Any]]:
+    batch = prediction.network.batch
+    for number, ((layer, cost), own) in enumerate(
+        zip(prediction.layers(), seconds, strict=False)  # the invocation comes last
+    ):
+        yield _row(batch, number, cost, own) | {
+            "name": layer.name, "op": layer.op, "dtype": layer.dtype, "macs": layer.macs,
+            "ops": layer.ops, "bytes": layer.bytes,
+        }  # fmt: skip
+    if seconds[-1]:
+        yield _row(batch, None, prediction.invocation, seconds[-1]) | {"name": "(invocation)"}
+
+
+def _row(batch: int, number: int | None, cost: Any, seconds: float) -> dict[str, Any]:
+    return {
+        **dict.fromkeys(LAYER_COLUMNS), "batch_size": batch, "layer": number, "seconds": seconds,
+        "accelerator_s": cost.parts.accelerator, "movement_s": cost.parts.movement,
+        "framework_s": cost.parts.framework, "bound": cost.bound, "energy_j": cost.energy_j,
+        "macs": 0, "ops": 0, "bytes": 0,
+    }  # fmt: skip

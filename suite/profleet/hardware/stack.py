@@ -1,0 +1,142 @@
+"""A model on a device that is known by its manifest only: what `predict` and the simulator ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from profleet.errors import HardwareError, did_you_mean
+from profleet.hardware.catalog import device_of
+from profleet.hardware.devices.base import Device
+from profleet.hardware.layers import DTYPE_BYTES
+from profleet.hardware.predict import Prediction, predict
+from profleet.hardware.signatures import network_of
+from profleet.manifest.documents import Model
+from profleet.manifest.hardware_documents import Hardware
+from profleet.manifest.library import Library, Resolved
+
+TRAINED = "float32"
+"""The precision that models are in unless their graph says otherwise."""
+
+WIDEST_FIRST = (TRAINED, "bfloat16", "float16", "float8", "float4", "int8", "int4", "float64")
+"""The precision to compute in where none is asked for: the first that the device has."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelledStack:
+    """A model and a device to predict it with.
+
+    ``dtype`` is the precision that floating-point layers are computed in, None where the device
+    does not depend on it. ``notes`` are what a user should know about the choice.
+    """
+
+    model: Resolved[Model]
+    hardware: Resolved[Hardware]
+    device: Device
+    dtype: str | None
+    notes: tuple[str, ...] = ()
+    cache: Path | None = None
+
+    def predict(self, batch: int) -> Prediction:
+        """Return what an invocation with ``batch`` items costs.
+
+        Raises:
+            ProfleetError: the model does not take this batch size, does not fit, or the device
+                cannot compute one of its layers.
+        """
+        folder = self.model.path.parent
+        network = network_of(self.model.document, batch, folder, self.cache)
+        return predict(network, self.device, self.dtype)
+
+    @property
+    def title(self) -> str:
+        """The stack for people."""
+        how = "" if self.dtype is None else f" in {self.dtype}"
+        return f"{self.model.document.name}{how} on {self.hardware.document.name}"
+
+    @property
+    def source(self) -> str:
+        """What predicts, by exact reference, with the digest of the manifest."""
+        return (
+            f"{self.device.kind} of {self.hardware.reference} ({self.hardware.sha256[:12]}), "
+            f"{self.model.reference}" + ("" if self.dtype is None else f" in {self.dtype}")
+        )
+
+    @property
+    def expectation(self) -> str:
+        """What error is to be expected, in one sentence."""
+        return expectation(self.device)
+
+
+def modelled_stack(
+    model: str,
+    hardware: str,
+    dtype: str | None = None,
+    *,
+    manifests: Iterable[str | Path] = (),
+    cache: Path | None = None,
+) -> ModelledStack:
+    """Return a model on a device of the catalogue.
+
+    Args:
+        model, hardware: references.
+        dtype: precision to compute in; None: float32, or else the widest that the device has.
+        manifests: further folders with manifests.
+        cache: the cache folder; None: the default.
+
+    Raises:
+        ManifestError: a reference names nothing, or its manifest is not valid.
+        HardwareError: the hardware is measured, impossible, or has no peak for ``dtype``.
+    """
+    library = Library.standard(manifests)
+    device_manifest = library.resolve("hardware", hardware)
+    found = library.resolve("model", model)
+    chosen = precision_of(device_manifest.document, dtype)
+    notes = []
+    if dtype is None and chosen not in {None, TRAINED}:
+        notes.append(
+            f"{device_manifest.document.name} states no peak for {TRAINED}: computed in {chosen}, "
+            f"the widest it has; whether {found.document.name} keeps its accuracy in it is another "
+            "question."
+        )
+    device = device_of(device_manifest.document, chosen)
+    return ModelledStack(found, device_manifest, device, chosen, tuple(notes), cache)
+
+
+def precision_of(hardware: Hardware, dtype: str | None) -> str | None:
+    """Return the precision to compute in; None: the device computes whatever comes.
+
+    Raises:
+        HardwareError: ``dtype`` is unknown, or the device has no peak for it.
+    """
+    known: Iterable[str] = hardware.peaks
+    if not hardware.peaks and hardware.cim is not None:
+        known = [f"int{round(hardware.cim.input_bits.base)}"]
+    if dtype is None:
+        return next((name for name in WIDEST_FIRST if name in known), None)
+    known = known or DTYPE_BYTES
+    if dtype not in known:
+        raise HardwareError(
+            f"Hardware '{hardware.name}' has no peak for dtype={dtype}. "
+            f"{did_you_mean(dtype, known, 'It has')}"
+        )
+    return dtype
+
+
+def expectation(device: Device) -> str:
+    """Say in one sentence how far a device's predictions were from measurements."""
+    known = device.calibration
+    if known is None:
+        return (
+            f"No expected error can be stated: predictions of {device.name} were never compared "
+            "with measurements."
+        )
+    seen = "the fit had not seen" if known.held_out else "the fit had seen"
+    points = "1 measured point" if known.points == 1 else f"{known.points} measured points"
+    where = known.source.rstrip(".")
+    return (
+        f"Expected error: {known.median:.1%} (median), {known.p90:.1%} (p90); "
+        f"{known.coverage:.0%} of measurements lie between {known.low:.3g} and {known.high:.3g} "
+        f"times the prediction. From {points} that {seen}: {where}."
+    )

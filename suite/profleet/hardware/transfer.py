@@ -1,0 +1,258 @@
+"""From latencies measured on device A to device B, layer by layer through both device models.
+
+    T(b) = exp(rho(b)) sum_i f(bound of layer i on A) t_B,i(b)
+
+``f`` is one factor for each of compute-, memory- and overhead-bound layers of A, fitted to all
+measured batch sizes (log least squares; a factor that the data say nothing about goes with the
+others), ``rho`` what the fit leaves at the measured sizes, linear in log2(batch) between them.
+Points measured on B correct T in the same way, so that T meets every one of them.
+
+The interval grows with the distance d, in octaves of the batch size, from the nearest point:
+
+    half width = noise + transfer + drift d          (of the logarithm)
+
+``drift`` is the largest error an octave when every point is predicted from the others: of B's
+points where there are two or more (``transfer`` is 0 then); with one, of A's, and those count
+twice, as both devices may drift; with none, ``transfer`` is the calibrated error of both device
+models. Where these are not known, no interval is stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import exp, hypot, log, log2, sqrt
+from typing import Any
+
+from profleet.errors import HardwareError
+from profleet.hardware.devices.base import Bound, Calibration, Evidence
+from profleet.hardware.predict import Prediction
+
+BOUNDS: tuple[Bound, ...] = ("compute", "memory", "overhead")
+RIDGE = 0.05
+"""Weight of the factors' distance from each other, against one measured point."""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Mean latencies of one stack: seconds by batch size, and how far off each mean may be.
+
+    ``noise`` is the largest half width of the means' intervals, in logarithms; ``title`` and
+    ``source`` say what was measured and where that is written down.
+    """
+
+    seconds: Mapping[int, float]
+    noise: float
+    title: str
+    source: str
+
+    def __post_init__(self) -> None:
+        if not self.seconds or not all(value > 0 for value in self.seconds.values()):
+            raise HardwareError(f"{self.title}: measured latencies are above 0, at least one.")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The measured batch sizes, in order."""
+        return tuple(sorted(self.seconds))
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """A latency on B. ``layers`` are its parts in seconds: of every layer, then the invocation."""
+
+    prediction: Prediction
+    seconds: float
+    interval: tuple[float, float] | None
+    coverage: float | None
+    evidence: Evidence
+    layers: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What leads from A to B.
+
+    Attributes:
+        on_a, on_b: device models, by batch size; their layers must be the same ones.
+        measured_a, measured_b: points of A, and those of B if there are any.
+        allow_extrapolation: beyond the batch sizes that were measured.
+    """
+
+    on_a: Callable[[int], Prediction]
+    on_b: Callable[[int], Prediction]
+    measured_a: Measurements
+    measured_b: Measurements | None = None
+    allow_extrapolation: bool = False
+
+    def at(self, batch: int) -> Transferred:
+        """Return the latency on B.
+
+        Raises:
+            HardwareError: the batch size lies outside the measured ones, and that is not allowed.
+        """
+        self._check(batch)
+        scaled = self._scaled(batch)
+        factor = exp(self._correction.at(batch)) if self._correction else 1.0
+        layers = tuple(factor * one for one in scaled)
+        half, coverage = self._half_width(batch)
+        seconds = sum(layers)
+        return Transferred(
+            self.on_b(batch),
+            seconds,
+            None if half is None else (seconds * exp(-half), seconds * exp(half)),
+            None if half is None else coverage,
+            self._evidence(batch),
+            layers,
+        )
+
+    @cached_property
+    def factors(self) -> dict[Bound, float]:
+        """How much longer than modelled A took, by what bounds a layer."""
+        measured = self.measured_a.seconds
+        return _factors([self.on_a(size) for size in measured], list(measured.values()))
+
+    # -- the value --------------------------------------------------------------------------
+
+    def _scaled(self, batch: int) -> tuple[float, ...]:
+        a, b = self.on_a(batch), self.on_b(batch)
+        if len(a.costs) != len(b.costs):
+            raise HardwareError(
+                f"{a.network.model} has {len(a.costs)} layers on '{a.device}' and {len(b.costs)} "
+                f"on '{b.device}': nothing leads from one to the other."
+            )
+        rest = exp(self._rest.at(batch))
+        pairs = zip((*a.costs, a.invocation), (*b.costs, b.invocation), strict=True)
+        return tuple(rest * self.factors[one.bound] * other.seconds for one, other in pairs)
+
+    @cached_property
+    def _rest(self) -> Curve:
+        measured = self.measured_a.seconds
+        return Curve(
+            {
+                size: log(seconds / _weighted(self.on_a(size), self.factors))
+                for size, seconds in measured.items()
+            }
+        )
+
+    @cached_property
+    def _correction(self) -> Curve | None:
+        if self.measured_b is None:
+            return None
+        return Curve(
+            {
+                size: log(seconds / sum(self._scaled(size)))
+                for size, seconds in self.measured_b.seconds.items()
+            }
+        )
+
+    # -- what it is worth -------------------------------------------------------------------
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """The smallest and the largest measured batch size, of both devices."""
+        sizes = (*self.measured_a.sizes, *(self.measured_b.sizes if self.measured_b else ()))
+        return min(sizes), max(sizes)
+
+    def _check(self, batch: int) -> None:
+        first, last = self.grid
+        if self.allow_extrapolation or first <= batch <= last:
+            return
+        raise HardwareError(
+            f"batch_sizes: {batch} lies outside the measured ones, {first} to {last} "
+            f"({self.measured_a.title}). Measure it, or say allow_extrapolation=true."
+        )
+
+    def _evidence(self, batch: int) -> Evidence:
+        if self.measured_b is None:
+            return "modelled"
+        sizes = self.measured_b.sizes
+        if batch in sizes:
+            return "measured"
+        return "interpolated" if sizes[0] < batch < sizes[-1] else "calibrated"
+
+    def _half_width(self, batch: int) -> tuple[float | None, float]:
+        """Return the half width of the interval in logarithms (None: unknown), and its coverage."""
+        own = Curve({size: log(each) - log(self.on_a(size).seconds)
+                     for size, each in self.measured_a.seconds.items()})  # fmt: skip
+        if self.measured_b is None or self._correction is None:
+            models = self._models
+            if models is None:
+                return None, 0.0
+            far = own.distance(batch)
+            if far and own.drift is None:
+                return None, 0.0
+            reach = hypot(*(max(log(each.high), -log(each.low)) for each in models))
+            coverage = min(each.coverage for each in models)
+            return self.measured_a.noise + reach + (own.drift or 0.0) * far, coverage
+        far = self._correction.distance(batch)
+        drift, points = self._correction.drift, len(self.measured_b.seconds)
+        if drift is None:
+            drift = None if own.drift is None else sqrt(2) * own.drift
+            points = len(self.measured_a.seconds)
+        if drift is None:
+            return (self.measured_b.noise, 0.95) if not far else (None, 0.0)
+        return self.measured_b.noise + drift * far, points / (points + 1)
+
+    @property
+    def _models(self) -> tuple[Calibration, Calibration] | None:
+        """The calibrated errors of both device models, None where one of them is unknown."""
+        size = self.measured_a.sizes[0]
+        a, b = self.on_a(size).calibration, self.on_b(size).calibration
+        return None if a is None or b is None else (a, b)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values by batch size: lines over log2(batch) between them, level beyond."""
+
+    values: Mapping[int, float]
+
+    def at(self, batch: int) -> float:
+        """Return the value at a batch size."""
+        sizes = sorted(self.values)
+        right = next((size for size in sizes if size >= batch), sizes[-1])
+        left = next((size for size in reversed(sizes) if size <= batch), sizes[0])
+        if left >= right:
+            return self.values[right if batch >= sizes[-1] else left]
+        share = log2(batch / left) / log2(right / left)
+        return (1 - share) * self.values[left] + share * self.values[right]
+
+    def distance(self, batch: int) -> float:
+        """Return the octaves from a batch size to the nearest one there is a value for."""
+        return min(abs(log2(batch / size)) for size in self.values)
+
+    @cached_property
+    def drift(self) -> float | None:
+        """The largest error an octave of a value told from the others; None: it is the only one."""
+        if len(self.values) < 2:
+            return None
+        errors = []
+        for size, value in self.values.items():
+            others = Curve({key: each for key, each in self.values.items() if key != size})
+            errors.append(abs(value - others.at(size)) / others.distance(size))
+        return max(errors)
+
+
+def _weighted(prediction: Prediction, factors: Mapping[Bound, float]) -> float:
+    return sum(factors[bound] * seconds for bound, seconds in prediction.by_bound.items())
+
+
+def _factors(predictions: Sequence[Prediction], measured: Sequence[float]) -> dict[Bound, float]:
+    """Fit one factor for each bound; equal ones if there is one batch size only."""
+    import numpy as np
+    from scipy.optimize import least_squares
+
+    shares = np.array([[one.by_bound[bound] for bound in BOUNDS] for one in predictions])
+    wanted = np.log(measured)
+    common = float(np.mean(wanted - np.log(shares.sum(axis=1))))
+    if len(predictions) == 1:
+        return dict.fromkeys(BOUNDS, exp(common))
+
+    def errors(logs: Any) -> Any:
+        missed = np.log(shares @ np.exp(logs)) - wanted
+        apart = sqrt(RIDGE) * (logs - logs.mean())
+        return np.concatenate([missed, apart])
+
+    found = least_squares(errors, np.full(len(BOUNDS), common))
+    return {bound: float(value) for bound, value in zip(BOUNDS, np.exp(found.x), strict=True)}
