@@ -166,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     from profleet.manifest import cli as manifest
     from profleet.profile import cli as profile
     from profleet.profile.importers import cli as importers
+    from profleet.simulate import validate
     from profleet.tracking import cli as tracking
 
     manifest.add_parsers(subparsers)
@@ -174,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     hardware.add_parsers(subparsers)
     container.add_parsers(subparsers)
     tracking.add_parsers(subparsers)
+    validate.add_parsers(subparsers)
     recover = subparsers.add_parser(
         "recover", help="finish a measurement whose result could not be written"
     )
@@ -202,6 +204,7 @@ COMMANDS = (
     "import",
     "hardware",
     "image",
+    "validate",
     "log",
     "ui",
     "recover",
