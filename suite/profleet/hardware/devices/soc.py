@@ -57,8 +57,8 @@ class SoC:
     line_bytes: int = 32
     flush_s: float = 12e-9
     pipelined: bool = True
-    memcpy_bandwidth: float = 1.0e9
-    copy_call_s: float = 250e-9
+    memcpy_bandwidth: float = 3.0e9
+    copy_call_s: float = 350e-9
     invoke_s: float = 9e-6
     operator_s: float = 1e-6
 
