@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from profleet.simulate.engine.calendar import schedule
+from profleet.simulate.engine.cells import cell_of, group_of, model_of, near_group, queue_of
 from profleet.simulate.engine.features import (
     CENTRAL,
     DEADLINES,
     DELAYED,
     FIFO,
+    GROUPS,
     HOLDING,
     LIMITED,
     MODELS,
@@ -36,6 +38,7 @@ from profleet.simulate.engine.layout import (
     LENGTH,
     MODEL,
     NEXT,
+    NONE,
     NONSENSE_ROUTE,
     NUMBER,
     ON_FAILURE,
@@ -61,8 +64,8 @@ from profleet.simulate.engine.layout import (
 )
 from profleet.simulate.engine.queues import join
 from profleet.simulate.engine.ranking import expect, forget, offer, offer_to_all
-from profleet.simulate.engine.replicas import consider
-from profleet.simulate.engine.requests import drop, integrate, later
+from profleet.simulate.engine.replicas import consider, start_alone
+from profleet.simulate.engine.requests import drop, later
 from profleet.simulate.engine.routers import REFUSED, route
 from profleet.simulate.engine.state import Chunk, State, Tables
 
@@ -100,8 +103,7 @@ def arrive(s: State, f: Tables, slot: int, now: int) -> None:
     """A request enters the system."""
     scalar = s.scalar
     request = s.request
-    model = s.small[slot, MODEL] if MODELS else 0
-    integrate(s, now)
+    model = model_of(s, slot)
     scalar[IN_SYSTEM] += 1
     request[slot, ARRIVED] = now
     scalar[LAST_ARRIVAL] = now
@@ -126,7 +128,6 @@ def warm_up(s: State, now: int) -> None:
 
 def dispatch(s: State, f: Tables, slot: int, model: int, now: int) -> None:
     """Let the router choose, and send the request there."""
-    models = f.serves.shape[1]
     if CENTRAL:
         if is_new(s, slot):
             offer_to_all(s, f, model, slot)
@@ -134,7 +135,7 @@ def dispatch(s: State, f: Tables, slot: int, model: int, now: int) -> None:
         return
     r = route(s, f, slot, model)
     if r < 0:
-        cell = f.serving[model, 0] * models + model
+        cell = cell_of(f, near_group(f, model), model)
         if s.scalar[STATUS] == NONSENSE_ROUTE:
             return
         if r == REFUSED:
@@ -142,8 +143,8 @@ def dispatch(s: State, f: Tables, slot: int, model: int, now: int) -> None:
         else:
             later(s, f, slot, cell, FAILED, RETRY_LATER, now)
         return
-    g = f.group_of[r]
-    cell = g * models + model
+    g = group_of(f, r)
+    cell = cell_of(f, g, model)
     expect(s, f, r, g, cell, slot)
     if is_new(s, slot):
         offer(s, f, g, cell, slot)
@@ -167,10 +168,9 @@ def is_new(s: State, slot: int) -> bool:
 def deliver(s: State, f: Tables, slot: int, r: int, model: int, now: int) -> None:
     """A request reaches the replica it was sent to."""
     replicas = s.replicas
-    models = f.serves.shape[1]
-    g = f.group_of[r]
-    cell = g * models + model
-    q = r * models + model if MODELS else r
+    g = group_of(f, r)
+    cell = cell_of(f, g, model)
+    q = queue_of(f, r, model)
     if WIRES:
         s.request[slot, WIRE_NS] += now - s.request[slot, READY]
     if OUTAGES and replicas[r, UP] == 0:
@@ -187,19 +187,21 @@ def deliver(s: State, f: Tables, slot: int, r: int, model: int, now: int) -> Non
         return
     if DELAYED or HOLDING or MODELS or TABLE:
         s.request[slot, READY] = now
+    if not HOLDING and replicas[r, SIZE] == 0:
+        start_alone(s, f, r, g, model, slot, now)
+        return
     join(s, f, q, slot, cell)
     replicas[r, WAITING] += 1
     if SAMPLING:
         s.levels[g, 0] += 1
-    if replicas[r, SIZE] == 0:
+    if HOLDING and replicas[r, SIZE] == 0:
         consider(s, f, r, g, now)
 
 
 def wait_centrally(s: State, f: Tables, slot: int, model: int, now: int) -> None:
     """A request joins the queue of its model at the front end; an idle replica may take it."""
-    models = f.serves.shape[1]
-    near = f.serving[model, 0]
-    cell = near * models + model
+    near = near_group(f, model)
+    cell = cell_of(f, near, model)
     idle = idle_replica(s, f, model)
     if (
         LIMITED
@@ -210,17 +212,22 @@ def wait_centrally(s: State, f: Tables, slot: int, model: int, now: int) -> None
         return
     if DELAYED or HOLDING or MODELS or TABLE:
         s.request[slot, READY] = now
+    if not HOLDING and idle >= 0:
+        start_alone(s, f, idle, group_of(f, idle), model, slot, now)
+        return
     join(s, f, model, slot, cell)
     if SAMPLING:
         s.levels[near, 0] += 1
-    if idle >= 0:
-        consider(s, f, idle, f.group_of[idle], now)
+    if HOLDING and idle >= 0:
+        consider(s, f, idle, group_of(f, idle), now)
 
 
 def idle_replica(s: State, f: Tables, model: int) -> int:
     """The replica that became idle last, in the first group that serves the model and has one."""
+    if not GROUPS:
+        return s.idle[s.idle_count[0] - 1] if s.idle_count[0] > 0 else NONE
     for i in range(f.serving_count[model]):
         g = f.serving[model, i]
         if s.idle_count[g] > 0:
             return s.idle[f.first[g] + s.idle_count[g] - 1]
-    return -1
+    return NONE

@@ -86,6 +86,7 @@ def choose(
         "WORKS": False,
         "DEADLINES": False,
         "WIRES": wires,
+        "METERED": bool((f.energy_nj >= 0).any()),
         "LOADS": bool(loads),
         "OUTAGES": outages,
         "LIMITED": limited,

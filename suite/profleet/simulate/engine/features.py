@@ -50,6 +50,7 @@ SPEEDS: bool = False  # some replica is slower or faster than its class
 WORKS: bool = False  # some request is longer or shorter than its class
 DEADLINES: bool = False
 WIRES: bool = False  # links or host overhead
+METERED: bool = False  # the energy of some batches is known
 LOADS: bool = False  # replicas load models
 OUTAGES: bool = False
 LIMITED: bool = False  # queues are limited

@@ -48,10 +48,9 @@ SEQUENCE: Final = 1
 SCHEDULED: Final = 2  # events in the calendar
 FREE: Final = 3  # first free slot of the request pool
 IN_SYSTEM: Final = 4
-AREA_AT: Final = 5  # the area is integrated up to here
+JOINED: Final = 5  # requests that joined a keyed queue
 AREA: Final = 6
-SOJOURN: Final = 7
-EVENTS: Final = 8
+SOJOURN: Final = 7  # of requests that are in no histogram
 CURSOR: Final = 9  # next arrival in the chunk
 LAST_CHUNK: Final = 10
 WINDOW: Final = 11  # end of the warm-up; FOREVER before
@@ -96,6 +95,8 @@ ENDS: Final = 2  # key of the event that ends its batch
 FREE_SINCE: Final = 3
 DECIDED: Final = 4  # when its batch was formed
 BACKLOG: Final = 5  # expected service, one by one, of what was sent here and has not started
+BUSY: Final = 6  # time in service, from the end of the warm-up
+UNMETERED: Final = 7  # of it, in batches of unknown energy, if any energy is known
 REPLICA_WIDE: Final = 8
 
 # Columns of a timer (int64), one per replica or central queue.
@@ -103,17 +104,14 @@ WAKES: Final = 0  # key of the event that is armed, or NONE
 WAKES_AT: Final = 1
 
 # Columns of what is counted per cell.
-COMPLETED: Final = 0
-RETRIED: Final = 1
-MET: Final = 2
+RETRIED: Final = 0
+MET: Final = 1
 
-# What a replica adds up (int64), from the end of the warm-up.
-BUSY: Final = 0
-UP_TIME: Final = 1
-ENERGY: Final = 2  # nanojoules of batches whose energy is known
-UNMETERED: Final = 3  # busy time of the others
-UP_SINCE: Final = 4
-REPLICA_SUMS: Final = 5
+# What a replica adds up besides (int64), from the end of the warm-up.
+UP_TIME: Final = 0
+ENERGY: Final = 1  # nanojoules of batches whose energy is known
+UP_SINCE: Final = 2
+REPLICA_SUMS: Final = 3
 
 # Columns of a queue (int32).
 HEAD: Final = 0

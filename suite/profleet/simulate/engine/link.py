@@ -9,6 +9,7 @@ same source runs as plain Python when it is not compiled at all.
 from __future__ import annotations
 
 import contextlib
+import dis
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -105,7 +106,7 @@ def _link(
         return done[function]
     assert isinstance(function, FunctionType)
     scope = dict(function.__globals__)
-    for name in function.__code__.co_names:
+    for name in _globals_of(function):
         if name in replace:
             scope[name] = replace[name]
         elif isinstance(scope.get(name), FunctionType) and _is_ours(scope[name]):
@@ -130,6 +131,11 @@ def _renamed(function: Callable[..., int], tag: str) -> Callable[..., int]:
     )
     copy.__qualname__ = f"{function.__name__}_{tag}"
     return copy
+
+
+def _globals_of(function: FunctionType) -> set[str]:
+    """The names that a function reads as globals; not those of attributes."""
+    return {i.argval for i in dis.get_instructions(function) if i.opname == "LOAD_GLOBAL"}
 
 
 def _is_ours(function: FunctionType) -> bool:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from profleet.simulate.engine.arrivals import arrive, deliver, dispatch, idle_replica, new_slot
 from profleet.simulate.engine.calendar import close_hole, schedule, take_first
+from profleet.simulate.engine.cells import cell_of, group_of, model_of
 from profleet.simulate.engine.features import (
     CENTRAL,
     CLOSED,
     HOLDING,
-    MODELS,
     OUTAGES,
     RETRIES,
     SAMPLING,
@@ -21,6 +21,7 @@ from profleet.simulate.engine.features import (
     WIRES,
 )
 from profleet.simulate.engine.layout import (
+    AREA,
     ARRIVAL,
     COMPLETION,
     CURSOR,
@@ -28,7 +29,6 @@ from profleet.simulate.engine.layout import (
     DONE,
     DOWN,
     ENDS,
-    EVENTS,
     FAILURE,
     FLUSH,
     FOREVER,
@@ -40,7 +40,7 @@ from profleet.simulate.engine.layout import (
     INDEX_MASK,
     KIND_SHIFT,
     LAST_CHUNK,
-    MODEL,
+    LONGEST_NS,
     MORE_ARRIVALS,
     MORE_OUTAGES,
     NEXT_SAMPLE,
@@ -50,6 +50,7 @@ from profleet.simulate.engine.layout import (
     OUTAGE_SET,
     OUTAGES_END,
     OUTSTANDING,
+    OVERFLOW,
     REPAIR,
     REPLICA,
     RETRY,
@@ -73,7 +74,7 @@ from profleet.simulate.engine.layout import (
 from profleet.simulate.engine.outages import fail, plan_outage, repair
 from profleet.simulate.engine.ranking import rank
 from profleet.simulate.engine.replicas import complete, consider
-from profleet.simulate.engine.requests import integrate, leave
+from profleet.simulate.engine.requests import leave
 from profleet.simulate.engine.state import Chunk, State, Tables
 
 
@@ -87,23 +88,40 @@ def advance(s: State, f: Tables, c: Chunk) -> int:
             return missing
         time = s.when[0]
         arrival = FOREVER
-        if not CLOSED and scalar[CURSOR] < n:
-            arrival = c.time_ns[scalar[CURSOR]]
+        if not CLOSED:
+            if scalar[CURSOR] < n:
+                arrival = c.time_ns[scalar[CURSOR]]
+            elif scalar[LAST_CHUNK] == 0:
+                return MORE_ARRIVALS
         first = arrival < time or (arrival == time and s.what[0] >= ARRIVAL << KIND_SHIFT)
         if first:
             time = arrival
-        if time > scalar[HORIZON] or quiet(s, n):
+            if scalar[FREE] == NONE:
+                return GROW_POOL
+        if time > scalar[HORIZON] or (arrival == FOREVER and quiet(s)):
             return finish(s)
         if SAMPLING and scalar[NEXT_SAMPLE] < time:
             sample(s, time)
-        scalar[SIGNS] |= time - scalar[NOW]
-        scalar[NOW] = time
-        scalar[EVENTS] += 1
+        move_clock(s, time)
         if first:
             arrive(s, f, new_slot(s, c), time)
         else:
             handle(s, f, take_first(s), time)
             close_hole(s)
+
+
+def move_clock(s: State, time: int) -> None:
+    """Go to the next event, and integrate the number of requests in the system up to it."""
+    scalar = s.scalar
+    passed = time - scalar[NOW]
+    scalar[NOW] = time
+    scalar[SIGNS] |= passed
+    area = scalar[AREA] + scalar[IN_SYSTEM] * passed
+    scalar[AREA] = area
+    if area > FOREVER or (
+        passed > LONGEST_NS >> 15 and float(passed) * scalar[IN_SYSTEM] > FOREVER
+    ):
+        scalar[STATUS] = OVERFLOW
 
 
 def handle(s: State, f: Tables, key: int, now: int) -> None:
@@ -136,10 +154,6 @@ def prepare(s: State, f: Tables, c: Chunk, n: int) -> int:
     scalar = s.scalar
     if scalar[STATUS] != DONE:
         return scalar[STATUS]
-    if scalar[CURSOR] == n and scalar[LAST_CHUNK] == 0 and (not CLOSED or scalar[TO_ISSUE] > 0):
-        return MORE_ARRIVALS
-    if scalar[FREE] == NONE:
-        return GROW_POOL
     room = len(s.when) - scalar[SCHEDULED] - 8
     if WIRES or RETRIES or OUTAGES:
         room -= scalar[IN_SYSTEM]
@@ -194,15 +208,14 @@ def wake(s: State, f: Tables, index: int, key: int, now: int) -> None:
     s.timers[index, WAKES] = NONE
     r = idle_replica(s, f, index) if CENTRAL else index
     if r >= 0 and s.replicas[r, SIZE] == 0:
-        consider(s, f, r, f.group_of[r], now)
+        consider(s, f, r, group_of(f, r), now)
 
 
 def returned(s: State, f: Tables, slot: int, now: int) -> None:
     """A response is back at the front end."""
     r = s.small[slot, REPLICA]
-    g = f.group_of[r]
+    g = group_of(f, r)
     trail = s.trail
-    integrate(s, now)
     if not CENTRAL:
         s.replicas[r, OUTSTANDING] -= 1
         s.scalar[SIGNS] |= s.replicas[r, OUTSTANDING]
@@ -212,7 +225,7 @@ def returned(s: State, f: Tables, slot: int, now: int) -> None:
         f,
         slot,
         r,
-        g * f.serves.shape[1] + model_of(s, slot),
+        cell_of(f, g, model_of(s, slot)),
         now,
         trail[slot, TRAIL_START],
         trail[slot, TRAIL_END],
@@ -221,18 +234,13 @@ def returned(s: State, f: Tables, slot: int, now: int) -> None:
     )
 
 
-def model_of(s: State, slot: int) -> int:
-    """The model a request is for."""
-    return s.small[slot, MODEL] if MODELS else 0
-
-
-def quiet(s: State, n: int) -> bool:
-    """Whether nothing can happen any more: no arrivals, and no event but outages.
+def quiet(s: State) -> bool:
+    """Whether nothing can happen any more after the last arrival: no event but outages.
 
     Requests may still wait then, for a batch that never fills or a replica that never comes back.
     """
     scalar = s.scalar
-    if (not CLOSED and scalar[CURSOR] < n) or scalar[SCHEDULED] > scalar[OUTAGE_SET]:
+    if scalar[SCHEDULED] > scalar[OUTAGE_SET]:
         return False
     return not (CENTRAL and OUTAGES and scalar[OUTAGE_SET] == 1 and scalar[DOWN] > 0)
 
@@ -243,9 +251,8 @@ def finish(s: State) -> int:
     if scalar[HORIZON] < FOREVER:
         if SAMPLING:
             sample(s, scalar[HORIZON])
-        scalar[NOW] = scalar[HORIZON]
-    integrate(s, scalar[NOW])
-    return DONE
+        move_clock(s, scalar[HORIZON])
+    return scalar[STATUS]
 
 
 def sample(s: State, until: int) -> None:

@@ -14,7 +14,7 @@ def outcome(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted) -> Outcome:
     """Close the books: batches still in service count up to the end of the period."""
     end = int(s.scalar[at.NOW])
     start = min(int(s.scalar[at.WINDOW]), end)
-    busy, metered, unmetered = _running(fleet, f, s, start, end, bool(wanted["MODELS"]))
+    busy, metered, unmetered = _running(fleet, f, s, start, end, wanted)
     up = s.sums[:, at.UP_TIME].copy()
     is_up = s.replicas[:, at.UP] == 1
     up[is_up] += np.maximum(0, end - np.maximum(s.sums[is_up, at.UP_SINCE], start))
@@ -30,7 +30,7 @@ def outcome(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted) -> Outcome:
     here = alive(s)
     counted = s.request[here, at.ARRIVED] >= s.scalar[at.WINDOW]
     model = s.small[here, at.MODEL] if wanted["MODELS"] else np.zeros(len(here), dtype=np.int32)
-    completed = s.counted[:, at.COMPLETED].copy()
+    completed = s.histogram[:, at.LATENCY].sum(axis=1)
     histogram = s.histogram
     for span, feature in ((at.FORMING, "HOLDING"), (at.WIRE, "WIRES")):
         if not wanted[feature]:
@@ -53,13 +53,21 @@ def outcome(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted) -> Outcome:
         waiting=s.sampled[:samples, :, 0].astype(np.int64),
         busy=s.sampled[:samples, :, 1].astype(np.int64),
         area_ns=int(s.scalar[at.AREA]),
-        sojourn_ns=int(s.scalar[at.SOJOURN]) + int((end - s.request[here, at.ARRIVED]).sum()),
+        sojourn_ns=int(s.scalar[at.SOJOURN])
+        + int(s.total[:, at.LATENCY].sum())
+        + int((end - s.request[here, at.ARRIVED]).sum()),
         window_ns=(start, end),
         last_arrival_ns=int(s.scalar[at.LAST_ARRIVAL]),
         offered_ns=s.offered,
         closed=bool(wanted["CLOSED"]),
-        events=int(s.scalar[at.EVENTS]),
+        events=_events(s, wanted),
     )
+
+
+def _events(s: State, wanted: Wanted) -> int:
+    """Events handled: those that left the calendar, and arrivals that never were in it."""
+    handled = int(s.scalar[at.SEQUENCE] - s.scalar[at.SCHEDULED])
+    return handled if wanted["CLOSED"] else handled + int(s.scalar[at.NUMBER])
 
 
 def alive(s: State) -> Ints:
@@ -68,17 +76,22 @@ def alive(s: State) -> Ints:
 
 
 def _running(
-    fleet: FleetArrays, f: Tables, s: State, start: int, end: int, several: bool
+    fleet: FleetArrays, f: Tables, s: State, start: int, end: int, wanted: Wanted
 ) -> tuple[Ints, Ints, Ints]:
     """Busy time, metered energy (nJ) and unmetered time per replica, with batches in service."""
     busy, metered, unmetered = (
-        s.sums[:, column].copy() for column in (at.BUSY, at.ENERGY, at.UNMETERED)
+        column.copy()
+        for column in (
+            s.wide[:, at.BUSY],
+            s.sums[:, at.ENERGY],
+            s.wide[:, at.UNMETERED if wanted["METERED"] else at.BUSY],
+        )
     )
     at_work = np.flatnonzero(s.replicas[:, at.SIZE] > 0)
     begun, ends = s.wide[at_work, at.START], s.wide[at_work, at.END]
     more = np.maximum(0, end - np.maximum(begun, start))
     models = len(fleet.models)
-    model = s.replicas[at_work, at.SERVING] if several else 0
+    model = s.replicas[at_work, at.SERVING] if wanted["MODELS"] else 0
     known = f.energy_nj[fleet.group_of[at_work] * models + model, s.replicas[at_work, at.SIZE]]
     busy[at_work] += more
     share = more / np.maximum(1, ends - begun)

@@ -10,6 +10,7 @@ from profleet.simulate.engine.features import EDF, FIFO, ORDER, PRIORITY_ORDER, 
 from profleet.simulate.engine.layout import (
     DEADLINE,
     HEAD,
+    JOINED,
     KEY,
     LEFT,
     LENGTH,
@@ -18,7 +19,6 @@ from profleet.simulate.engine.layout import (
     PRIORITY,
     RANK,
     RIGHT,
-    SEQUENCE,
     TAIL,
     WORK,
 )
@@ -39,8 +39,8 @@ def join(s: State, f: Tables, q: int, slot: int, cell: int) -> None:
         queues[q, TAIL] = slot
     else:
         s.request[slot, KEY] = sort_key(s, f, slot, cell)
-        s.request[slot, RANK] = s.scalar[SEQUENCE]
-        s.scalar[SEQUENCE] += 1
+        s.request[slot, RANK] = s.scalar[JOINED]
+        s.scalar[JOINED] += 1
         small[slot, LEFT] = NONE
         small[slot, RIGHT] = NONE
         if queues[q, LENGTH] == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from profleet.simulate.engine.batching import adapt, decide
 from profleet.simulate.engine.calendar import schedule
+from profleet.simulate.engine.cells import cell_of, group_of, models_of, near_group, queue_of
 from profleet.simulate.engine.features import (
     ADAPTIVE,
     BACKLOGS,
@@ -11,11 +12,14 @@ from profleet.simulate.engine.features import (
     CENTRAL,
     HOLDING,
     LOADS,
+    METERED,
     MODEL_AFFINITY,
     MODELS,
+    OUTAGES,
     QUANTILES,
     ROUTER,
     SAMPLING,
+    SINGLE,
     SPEEDS,
     TIMED,
     TIMELINE,
@@ -65,29 +69,38 @@ from profleet.simulate.engine.layout import (
 )
 from profleet.simulate.engine.queues import take
 from profleet.simulate.engine.ranking import piece, rank, reload
-from profleet.simulate.engine.requests import integrate, leave
+from profleet.simulate.engine.requests import leave
 from profleet.simulate.engine.state import State, Tables
 
 
 def consider(s: State, f: Tables, r: int, g: int, now: int) -> None:
-    """Ask the batching policy about the queues of idle replica ``r``; start a batch if it says so.
+    """Ask the batching policy about the queue of an idle replica; start a batch if it says so."""
+    if MODELS:
+        consider_models(s, f, r, g, now)
+        return
+    q = queue_of(f, r, 0)
+    if s.queues[q, LENGTH] == 0:
+        return
+    answer = decide(s, f, q, r, g, now)
+    if answer > 0:
+        start_from(s, f, r, g, 0, q, answer, now)
+    elif HOLDING and answer < 0:
+        arm(s, q, now - answer)
 
-    Of several models it starts the one whose head has waited longest among those that may start.
-    """
-    models = f.serves.shape[1]
+
+def consider_models(s: State, f: Tables, r: int, g: int, now: int) -> None:
+    """Of several models, start the one whose head waits longest among those that may start."""
+    models = models_of(f)
     best = NONE
     size = 0
     oldest = 0
     wake = 0
     for model in range(models):
-        q = queue_of(r, model, models)
+        q = queue_of(f, r, model)
         if s.queues[q, LENGTH] == 0 or (CENTRAL and f.serves[g, model] == 0):
             continue
         answer = decide(s, f, q, r, g * models + model, now)
         if answer > 0:
-            if not MODELS:
-                start(s, f, r, g, 0, q, answer, now)
-                return
             since = s.request[s.queues[q, HEAD], READY]
             if best == NONE or since < oldest:
                 best = model
@@ -98,19 +111,10 @@ def consider(s: State, f: Tables, r: int, g: int, now: int) -> None:
                 arm(s, q, now - answer)
             elif wake == 0 or now - answer < wake:
                 wake = now - answer
-    if MODELS and best != NONE:
-        start(s, f, r, g, best, queue_of(r, best, models), size, now)
+    if best != NONE:
+        start_from(s, f, r, g, best, queue_of(f, r, best), size, now)
     elif HOLDING and wake > 0:
         arm(s, r, wake)
-
-
-def queue_of(r: int, model: int, models: int) -> int:
-    """Where requests for a model wait: at the replica, or all together."""
-    if CENTRAL:
-        return model
-    if MODELS:
-        return r * models + model
-    return r
 
 
 def arm(s: State, timer: int, time: int) -> None:
@@ -120,13 +124,32 @@ def arm(s: State, timer: int, time: int) -> None:
         s.timers[timer, WAKES_AT] = time
 
 
-def start(s: State, f: Tables, r: int, g: int, model: int, q: int, size: int, now: int) -> None:
+def start_from(
+    s: State, f: Tables, r: int, g: int, model: int, q: int, size: int, now: int
+) -> None:
     """Take ``size`` requests from a queue and execute them as one batch."""
-    cell = g * f.serves.shape[1] + model
+    if not CENTRAL:
+        s.replicas[r, WAITING] -= size
+        s.scalar[SIGNS] |= s.replicas[r, WAITING]
+    if HOLDING:
+        s.timers[q if CENTRAL else r, WAKES] = NONE
+    if SAMPLING:
+        s.levels[near_group(f, model) if CENTRAL else g, 0] -= size
+    start(s, f, r, g, model, take(s, q, size), size, now)
+
+
+def start_alone(s: State, f: Tables, r: int, g: int, model: int, slot: int, now: int) -> None:
+    """Execute a request that found an idle replica."""
+    s.small[slot, NEXT] = NONE
+    start(s, f, r, g, model, slot, 1, now)
+
+
+def start(s: State, f: Tables, r: int, g: int, model: int, first: int, size: int, now: int) -> None:
+    """Execute a batch: ``first`` and those that follow it by NEXT."""
+    cell = cell_of(f, g, model)
     replicas = s.replicas
     wide = s.wide
     s.scalar[SIGNS] |= -replicas[r, SIZE]
-    first = take(s, q, size)
     replicas[r, BATCH] = first
     replicas[r, SIZE] = size
     if MODELS:
@@ -137,20 +160,16 @@ def start(s: State, f: Tables, r: int, g: int, model: int, q: int, size: int, no
     wide[r, END] = ends
     if HOLDING or TIMELINE:
         wide[r, DECIDED] = now
-    wide[r, ENDS] = schedule(s, ends, COMPLETION, r)
-    if HOLDING:
-        s.timers[q if CENTRAL else r, WAKES] = NONE
+    key = schedule(s, ends, COMPLETION, r)
+    if OUTAGES:
+        wide[r, ENDS] = key
     if now >= s.scalar[WINDOW]:
         s.batches[g, size] += 1
     if CENTRAL:
         leave_idle(s, f, r, g)
         replicas[r, OUTSTANDING] = size
-    else:
-        replicas[r, WAITING] -= size
-        s.scalar[SIGNS] |= replicas[r, WAITING]
     if SAMPLING:
         s.levels[g, 1] += 1
-        s.levels[f.serving[model, 0] if CENTRAL else g, 0] -= size
     if BACKLOGS:
         start_backlog(s, f, r, cell, first)
     if TIMED or ROUTER == MODEL_AFFINITY:
@@ -160,7 +179,7 @@ def start(s: State, f: Tables, r: int, g: int, model: int, q: int, size: int, no
 def ready_at(s: State, f: Tables, r: int, g: int, model: int, first: int, now: int) -> int:
     """When the service of a batch begins: with its model loaded, and all its requests there."""
     begins = now
-    cell = g * f.serves.shape[1] + model
+    cell = cell_of(f, g, model)
     if LOADS and s.replicas[r, LOADED] != model:
         begins = now + f.load_ns[cell]
         reload(s, f, r, g, model)
@@ -215,9 +234,9 @@ def complete(s: State, f: Tables, r: int, now: int) -> None:
     replicas = s.replicas
     wide = s.wide
     small = s.small
-    g = f.group_of[r]
+    g = group_of(f, r)
     model = replicas[r, SERVING] if MODELS else 0
-    cell = g * f.serves.shape[1] + model
+    cell = cell_of(f, g, model)
     begun = wide[r, START]
     size = replicas[r, SIZE]
     account(s, f, r, cell, begun, now)
@@ -225,11 +244,9 @@ def complete(s: State, f: Tables, r: int, now: int) -> None:
         adapt(s, f, r, cell, now - begun)
     if TIMELINE:
         draw_batch(s, r, now, 0)
-    if not WIRES:
-        integrate(s, now)
     slot = replicas[r, BATCH]
     while slot != NONE:
-        following = small[slot, NEXT]
+        following = NONE if BATCHING == SINGLE else small[slot, NEXT]
         forming = 0
         if HOLDING:
             idle_since = max(s.request[slot, READY], wide[r, FREE_SINCE])
@@ -253,8 +270,9 @@ def become_idle(s: State, f: Tables, r: int, g: int, now: int) -> None:
     if HOLDING:
         s.wide[r, FREE_SINCE] = now
     if CENTRAL:
-        enter_idle(s, f, r, g)
         consider(s, f, r, g, now)
+        if s.replicas[r, SIZE] == 0:
+            enter_idle(s, f, r, g)
     else:
         rank(s, f, r, g)
         if s.replicas[r, WAITING] > 0:
@@ -289,13 +307,14 @@ def account(s: State, f: Tables, r: int, cell: int, begun: int, until: int) -> N
     busy = until - max(begun, window)
     if busy <= 0:
         return
-    s.sums[r, BUSY] += busy
-    energy = f.energy_nj[cell, s.replicas[r, SIZE]]
-    if energy < 0:
-        s.sums[r, UNMETERED] += busy
-    else:
-        whole = s.wide[r, END] - begun
-        s.sums[r, ENERGY] += energy if busy == whole else int(energy * (busy / whole))
+    s.wide[r, BUSY] += busy
+    if METERED:
+        energy = f.energy_nj[cell, s.replicas[r, SIZE]]
+        if energy < 0:
+            s.wide[r, UNMETERED] += busy
+        else:
+            whole = s.wide[r, END] - begun
+            s.sums[r, ENERGY] += energy if busy == whole else int(energy * (busy / whole))
 
 
 def draw_batch(s: State, r: int, now: int, aborted: int) -> None:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from profleet.simulate.engine.calendar import schedule
+from profleet.simulate.engine.cells import models_of
 from profleet.simulate.engine.features import CLOSED, DEADLINES, HOLDING, RETRIES, TABLE, WIRES
 from profleet.simulate.engine.histogram import bucket_of
 from profleet.simulate.engine.layout import (
-    AREA,
-    AREA_AT,
     ARRIVED,
     BACKOFF_NS,
     CLIENT,
-    COMPLETED,
     DEADLINE,
     DROP,
-    FOREVER,
     FORMING,
     FREE,
     IN_SYSTEM,
     LATENCY,
-    LONGEST_NS,
     MAX_RETRIES,
     MET,
     NEXT,
     NONE,
-    OVERFLOW,
     QUEUE,
     READY,
     REQUEUE,
@@ -34,7 +29,6 @@ from profleet.simulate.engine.layout import (
     SERVICE,
     SIGNS,
     SOJOURN,
-    STATUS,
     TABLE_ROWS,
     TO_ISSUE,
     TRIED,
@@ -44,17 +38,6 @@ from profleet.simulate.engine.layout import (
     WIRE_NS,
 )
 from profleet.simulate.engine.state import State, Tables
-
-
-def integrate(s: State, now: int) -> None:
-    """Carry the integral of the number of requests in the system up to now."""
-    scalar = s.scalar
-    passed = now - scalar[AREA_AT]
-    if passed > LONGEST_NS >> 15 and float(passed) * scalar[IN_SYSTEM] > FOREVER:
-        scalar[STATUS] = OVERFLOW
-    scalar[AREA_AT] = now
-    scalar[AREA] += scalar[IN_SYSTEM] * passed
-    scalar[SIGNS] |= passed
 
 
 def leave(
@@ -78,10 +61,8 @@ def leave(
     wire = request[slot, WIRE_NS] + now - end if WIRES else 0
     waited = latency - service - forming - wire
     scalar[IN_SYSTEM] -= 1
-    scalar[SOJOURN] += latency
     scalar[SIGNS] |= waited | service | forming | wire
     if arrived >= scalar[WINDOW]:
-        s.counted[cell, COMPLETED] += 1
         if DEADLINES and now <= request[slot, DEADLINE]:
             s.counted[cell, MET] += 1
         count(s, cell, LATENCY, latency)
@@ -91,6 +72,8 @@ def leave(
             count(s, cell, FORMING, forming)
         if WIRES:
             count(s, cell, WIRE, wire)
+    else:
+        scalar[SOJOURN] += latency
     if TABLE:
         note(s, f, slot, r, cell, now, start, end, size, NONE)
     free(s, slot)
@@ -108,7 +91,6 @@ def drop(s: State, f: Tables, slot: int, cell: int, reason: int, now: int) -> No
     """A request leaves without an answer."""
     scalar = s.scalar
     arrived = s.request[slot, ARRIVED]
-    integrate(s, now)
     scalar[IN_SYSTEM] -= 1
     scalar[SOJOURN] += now - arrived
     if arrived >= scalar[WINDOW]:
@@ -157,7 +139,7 @@ def note(
     reason: int,
 ) -> None:
     """Write the row of a request that leaves into the per-request table."""
-    models = f.serves.shape[1]
+    models = models_of(f)
     row = s.table[s.scalar[TABLE_ROWS]]
     s.scalar[TABLE_ROWS] += 1
     row[0] = s.request[slot, SERIAL]
