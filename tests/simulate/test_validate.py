@@ -1,0 +1,128 @@
+"""The comparison of `profleet validate`, on measurements that are made up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from profleet.cli import main
+from profleet.profile.samples import COLUMNS, SCENARIO, STEADY, Samples
+from profleet.simulate import fidelity
+from profleet.simulate.fidelity import Plan, compare, load_folder, sweep_folder
+from support import Synthetic, make_profile_dir, make_samples
+
+LOADS = [0.5, 0.85]
+REQUESTS = 2000
+
+
+@pytest.fixture(autouse=True)
+def fewer_replications(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fidelity, "REPLICATIONS", 40)
+
+
+def measured(root: Path, *, rounds: int = 2, slower: float = 1.0) -> Path:
+    """A folder as measuring leaves it; a queue of one server made the latencies."""
+    random = np.random.default_rng(3)
+    steady = make_samples(Synthetic(batch_sizes=(1,)))
+    service = steady.latency_ns[steady.phase == STEADY]
+    rates = [load / (service.mean() / 1e9) for load in LOADS]
+    plan = Plan(
+        schema="profleet/validation-plan/v1", model="squeezenet", framework="onnxruntime",
+        threads=1, loads=LOADS, rounds=rounds, seconds=5, processes=5, rates_rps=rates,
+    )  # fmt: skip
+    root.mkdir()
+    (root / "plan.json").write_text(plan.model_dump_json(by_alias=True))
+    for number in range(rounds + 1):
+        make_profile_dir(sweep_folder(root, number), batch_sizes=(1,), seed=number)
+    for number in range(rounds):
+        for load, rate in zip(LOADS, rates, strict=True):
+            folder = load_folder(root, number, load)
+            make_profile_dir(folder, batch_sizes=(1,), scenario="server")
+            start = np.cumsum(random.exponential(1e9 / rate, REQUESTS)).astype(np.int64)
+            start -= start[0]
+            taken = (random.choice(service, REQUESTS) * slower).astype(np.int64)
+            served(start, taken).to_parquet(folder / "samples.parquet")
+    return root
+
+
+def served(start: np.ndarray, taken: np.ndarray) -> Samples:
+    free, latency = 0, []
+    for arrived, service in zip(start.tolist(), taken.tolist(), strict=True):
+        free = max(free, arrived) + service
+        latency.append(free - arrived)
+    values = {
+        "phase": np.full(REQUESTS, SCENARIO), "batch_size": np.ones(REQUESTS),
+        "process": np.zeros(REQUESTS), "gap_ms": np.zeros(REQUESTS),
+        "start_ns": start, "latency_ns": np.array(latency),
+    }  # fmt: skip
+    return Samples(**{name: values[name].astype(dtype) for name, dtype in COLUMNS.items()})
+
+
+def test_a_machine_that_is_as_its_profile_lies_within_the_noise(tmp_path):
+    validation = compare(measured(tmp_path / "v"))
+    assert [load.load for load in validation.loads] == LOADS
+    for load in validation.loads:
+        assert load.requests == [REQUESTS, REQUESTS]
+        assert load.offered_load == pytest.approx([load.load] * 2, rel=0.08)
+        for quantile in load.quantiles.values():
+            assert quantile.low_ms < quantile.simulated_ms < quantile.high_ms
+            assert quantile.within_noise
+            assert abs(quantile.difference) < 0.15
+    assert validation.stack.startswith("squeezenet under onnxruntime")
+    assert validation.replications == 2 * 40 * 2
+
+
+def test_a_machine_that_is_slower_than_its_profile_does_not(tmp_path):
+    validation = compare(measured(tmp_path / "v", slower=1.12))
+    for load in validation.loads:
+        assert not load.quantiles["p50"].within_noise
+        assert load.quantiles["p50"].difference > 0.1
+
+
+def test_rounds_that_are_not_complete_do_not_count(tmp_path):
+    root = measured(tmp_path / "v", rounds=2)
+    (sweep_folder(root, 2) / "result.json").unlink()
+    assert compare(root).loads[0].requests == [REQUESTS]
+
+
+def test_the_command_compares_again_and_writes_what_it_shows(tmp_path, capsys):
+    root, output = measured(tmp_path / "v", rounds=1), tmp_path / "out"
+    assert main(["validate", "--again", str(root), "--output", str(output)]) == 0
+    document = json.loads((output / "validation.json").read_text())
+    assert document["schema"] == "profleet/validation/v1"
+    p99 = document["loads"][1]["quantiles"]["p99"]
+    shown = capsys.readouterr().out
+    assert f"{p99['simulated_ms']:.2f}" in shown
+    assert f"{p99['measured_ms'][0]:.2f}" in shown
+    assert (output / "validation.svg").read_text().startswith("<?xml")
+    first = (output / "validation.json").read_bytes()
+    assert main(["validate", "--again", str(root), "--output", str(output)]) == 0
+    assert (output / "validation.json").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--loads", "1.2"], "--loads: input should be less than 1 (got 1.2)"),
+        (["--loads", "nan"], "--loads"),
+        (["--rounds", "0"], "--rounds"),
+        (["--processes", "1"], "--processes"),
+        (["--seconds", "inf"], "--seconds"),
+        (["--again", "nowhere"], "plan.json is missing"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_measured(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["validate", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_complete_is_said(tmp_path, capsys):
+    root = measured(tmp_path / "v", rounds=1)
+    (load_folder(root, 0, 0.5) / "result.json").unlink()
+    assert main(["validate", "--again", str(root)]) == 2
+    assert "holds no complete round" in capsys.readouterr().err
