@@ -32,6 +32,7 @@ from profleet.simulate.results import (
 from profleet.simulate.schema import InvocationRecord, SimulationResult
 from profleet.simulate.settings import SimulateSettings
 from profleet.simulate.simulation import prepare
+from profleet.tracking import aside
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -78,6 +79,8 @@ def _simulate(
     settings: SimulateSettings, folder: Path, begun: InvocationRecord, title: str
 ) -> bool:
     """Simulate, write and log; return whether the user interrupted it."""
+    if settings.tracking.uri is not None:
+        aside.start(settings.tracking)
     scene = prepare(settings)
     for note in scene.fleet.notes if title else ():  # the table of a sweep has no room for them
         say(f"{title}{note}")
@@ -94,10 +97,8 @@ def _track(folder: Path, tracking: TrackingSettings) -> None:
     """Send the finished folder to MLflow; what goes wrong there never loses the result."""
     if tracking.uri is None or not (folder / INVOCATION).exists():
         return
-    from profleet.tracking import log_simulation
-
     try:
-        logged = log_simulation(folder, tracking)
+        logged = aside.log_simulation(folder, tracking)
         state = Tracking(status="logged", mlflow_run_id=logged.run_id)
     except ProfleetError as error:
         say(str(error))

@@ -1,0 +1,66 @@
+"""MLflow in a process of its own, started early: importing it and opening its store take about as
+long as a whole simulation, and meanwhile the simulation computes.
+"""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from profleet.errors import TrackingError
+
+if TYPE_CHECKING:
+    from profleet.execute.settings import TrackingSettings
+    from profleet.tracking.log import Logged
+
+
+def start(tracking: TrackingSettings) -> None:
+    """Start the process, which gets ready to log there; returns at once."""
+    _pool().submit(_get_ready, tracking)
+
+
+def log_simulation(folder: Path, tracking: TrackingSettings) -> Logged:
+    """Log in that process; otherwise as ``profleet.tracking.log_simulation``.
+
+    Raises:
+        StoreError: the folder is not that of a simulation, or it is damaged.
+        TrackingError: MLflow did not take it; says why, and how to log it later.
+    """
+    from profleet.tracking.log import log_simulation as log
+
+    try:
+        return _pool().submit(log, folder, tracking).result()
+    except BrokenProcessPool:
+        raise TrackingError(
+            f"{folder} was not logged: the process that logs was killed. Log it later with: "
+            f"profleet log {folder}"
+        ) from None
+
+
+@cache
+def _pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_ignore_interrupts)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C at a terminal reaches every process; what is finished is still logged."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _get_ready(tracking: TrackingSettings) -> None:
+    """Import what logging imports, and open a database that is there; a server is not asked."""
+    from profleet.tracking import log, simulation  # noqa: F401  # to have them
+    from profleet.tracking.session import Destination, find_experiment, quiet_mlflow
+
+    with quiet_mlflow():
+        from mlflow import MlflowClient  # noqa: F401  # to have it
+    destination = Destination.of(tracking)
+    if destination.database is not None and destination.database.is_file():
+        with quiet_mlflow(), suppress(Exception):  # logging says what is wrong
+            find_experiment(destination)
