@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from profleet.errors import ConfigError, ManifestError
+from profleet.hardware.stack import ModelledStack, modelled_stack
 from profleet.manifest.documents import Hardware
 from profleet.manifest.library import Library
 from profleet.simulate.fleet.arrays import Fleet, Group
@@ -18,8 +19,9 @@ from profleet.simulate.fleet.settings import (
     TheoryFleet,
 )
 from profleet.simulate.records import ServiceClass
-from profleet.simulate.service.catalog import Catalog, Wanted
+from profleet.simulate.service.catalog import Catalog, NoProfileError, Wanted
 from profleet.simulate.service.laws import Law, service_from_law, tabulated
+from profleet.simulate.service.modelled import modelled_class, note
 from profleet.simulate.service.profiled import Measured
 from profleet.simulate.service.sources import Candidate, Places
 
@@ -74,13 +76,14 @@ class _Builder:
     max_batch: int | None
     batch_field: str
     catalogs: list[Catalog] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.catalogs.append(Catalog(self.settings.profiles, self.places))
 
     @property
     def notes(self) -> list[str]:
-        return [note for catalog in self.catalogs for note in catalog.notes]
+        return [*(text for each in self.catalogs for text in each.notes), *self.said]
 
     def group(self, group: GroupSettings, where: str) -> Group:
         largest, limit = self.max_batch, self.batch_field
@@ -89,33 +92,111 @@ class _Builder:
         if group.service is not None:
             return self._assumed(group, where, largest or 1)
         catalog = self._catalog(group)
-        found = _profiles(catalog, group, where)
+        found = self._found(catalog, group, where)
         _memory(group, len(found), where)
         services = {}
-        for model, candidate in found.items():
-            measured = catalog.measured(candidate)
-            service = measured.service_class(
-                model,
-                measured.sizes[-1] if largest is None else largest,
-                allow_extrapolation=self.settings.allow_extrapolation,
-                field=limit,
-                alike=group.speed_cv == "measured",
-            )
+        for model, each in found.items():
+            if isinstance(each, ModelledStack):
+                service = self._modelled(each, group, len(found), where, largest, limit)
+            else:
+                measured = catalog.measured(each)
+                service = measured.service_class(
+                    model,
+                    measured.sizes[-1] if largest is None else largest,
+                    allow_extrapolation=self.settings.allow_extrapolation,
+                    field=limit,
+                    alike=group.speed_cv == "measured",
+                )
             services[model] = _loading(service, group, len(found))
+        measured_ones = [each for each in found.values() if isinstance(each, Candidate)]
         first = next(iter(found.values()))
-        hardware = self._manifest(first.manifest)
+        if isinstance(first, ModelledStack):
+            hardware: Hardware | None = first.hardware.document
+        else:
+            hardware = self._manifest(first.manifest)
         return Group(
-            name=group.name or group.hardware or first.hardware,
+            name=group.name or group.hardware or measured_ones[0].hardware,
             settings=group,
             field=where,
             services=services,
-            titles={model: candidate.title for model, candidate in found.items()},
+            titles={model: each.title for model, each in found.items()},
             law=None,
-            speed_cv=_speed_cv(group, [catalog.measured(each) for each in found.values()], where),
+            speed_cv=_speed_cv(group, [catalog.measured(each) for each in measured_ones], where),
             idle_w=_watts(group.power.idle_w, hardware, "idle"),
             active_w=_watts(group.power.active_w, hardware, "peak"),
             price_per_hour=_price(group.price_per_hour, hardware),
         )
+
+    def _found(
+        self, catalog: Catalog, group: GroupSettings, where: str
+    ) -> dict[str, Candidate | ModelledStack]:
+        """Find what answers for every model of the group, or for all models there are."""
+        found: dict[str, Candidate | ModelledStack] = {}
+        for model in group.model or (None,):
+            wanted = Wanted(model, group.framework, group.hardware, where)
+            try:
+                found |= catalog.find(wanted)
+            except NoProfileError as error:
+                stack = self._stack(wanted, group.dtype, error)
+                found[stack.model.document.name] = stack
+        _same_hardware(group, found.values(), where)
+        return found
+
+    def _stack(self, wanted: Wanted, dtype: str | None, error: NoProfileError) -> ModelledStack:
+        """Return the model on a device of the catalogue, where models are allowed.
+
+        Raises:
+            ConfigError: they are not, or the hardware is not one of the catalogue.
+        """
+        if wanted.hardware is None:
+            raise error
+        try:
+            library = Library.standard(self.places.manifests)
+            device = library.resolve("hardware", wanted.hardware).document
+        except ManifestError as unknown:
+            if self.settings.allow_models:
+                raise ConfigError(f"{wanted.field}: no profile of {wanted}. {unknown}") from None
+            raise error from None
+        if device.kind == "measured":
+            raise error
+        if not self.settings.allow_models:
+            raise ConfigError(
+                f"{wanted.field}: nobody measured {wanted}. Its hardware is in the catalogue: say "
+                "fleet.allow_models=true to simulate with its device model, and results say so."
+            ) from None
+        if wanted.model is None:
+            raise ConfigError(
+                f"{wanted.field}.model is missing: a device model needs to know what it computes."
+            ) from None
+        return modelled_stack(wanted.model, wanted.hardware, dtype, manifests=self.places.manifests)
+
+    def _modelled(
+        self,
+        stack: ModelledStack,
+        group: GroupSettings,
+        models: int,
+        where: str,
+        largest: int | None,
+        limit: str,
+    ) -> ServiceClass:
+        swaps = models > 1 and group.memory == "one"
+        if group.load_ms is None and (swaps or not group.warm):
+            raise ConfigError(
+                f"{where}.load_ms is missing: device models say nothing of how long "
+                f"{stack.title} takes to load."
+            )
+        if group.speed_cv == "measured":
+            raise ConfigError(
+                f"{where}.speed_cv=measured needs a profile, and {stack.title} is modelled. Give "
+                "a number."
+            )
+        if largest is None:
+            self.said.append(
+                f"{stack.title}: a device model has no largest batch, so batches of 1 are served. "
+                f"{limit}=N allows more."
+            )
+        self.said += [note(stack), *stack.notes]
+        return modelled_class(stack, largest or 1, limit)
 
     def _catalog(self, group: GroupSettings) -> Catalog:
         if group.profile is None:
@@ -158,18 +239,15 @@ class _Builder:
             return None
 
 
-def _profiles(catalog: Catalog, group: GroupSettings, where: str) -> dict[str, Candidate]:
-    """Find a profile for every model of the group, or for all models there are."""
-    found: dict[str, Candidate] = {}
-    for model in group.model or (None,):
-        found |= catalog.find(Wanted(model, group.framework, group.hardware, where))
-    hardware = {candidate.hardware for candidate in found.values()}
+def _same_hardware(
+    group: GroupSettings, found: Iterable[Candidate | ModelledStack], where: str
+) -> None:
+    hardware = {each.hardware for each in found if isinstance(each, Candidate)}
     if group.hardware is None and len(hardware) > 1:
         raise ConfigError(
             f"{where}.hardware is missing, and the profiles are of several: "
             f"{', '.join(sorted(hardware))}. Say which one."
         )
-    return found
 
 
 def _memory(group: GroupSettings, models: int, where: str) -> None:
@@ -228,8 +306,8 @@ def _watts(said: float | None, hardware: Hardware | None, key: Literal["idle", "
     """Return the power that was said or that the manifest states; NaN: unknown."""
     if said is not None:
         return said
-    quantity = hardware.power.get(key) if hardware else None
-    return float(quantity.value) if quantity and quantity.unit == "W" else math.nan
+    figure = hardware.power.get(key) if hardware else None
+    return math.nan if figure is None else figure.base
 
 
 def _price(said: float | None, hardware: Hardware | None) -> float:

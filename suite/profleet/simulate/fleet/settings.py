@@ -86,7 +86,8 @@ class GroupSettings(Settings):
     ``hardware`` is an alias given in ``fleet.profiles``, the name of a manifest, or the kind of
     machine that was measured (``epyc-2c-1t``, or ``epyc-2c`` where the threads need no saying).
     ``model`` is a model or several; null: every model with a profile on this hardware. In place
-    of a profile, ``service`` assumes a service time.
+    of a profile, ``service`` assumes a service time, and with ``fleet.allow_models`` hardware of
+    the catalogue that has none is modelled.
     """
 
     name: Name | None = Field(None, description="in results; null: the hardware")
@@ -96,6 +97,9 @@ class GroupSettings(Settings):
     framework: Name | None = None
     profile: SourceSettings | None = Field(None, description="the only source for this group")
     service: ServiceSettings | None = None
+    dtype: Name | None = Field(
+        None, description="precision of a device model; null: float32, or the widest it has"
+    )
     max_batch: Annotated[int, Field(ge=1)] | None = Field(
         None, description="limits the batching policy for this group, e.g. by memory"
     )
@@ -148,6 +152,9 @@ class ProfiledFleet(GroupSettings):
     allow_extrapolation: bool = Field(
         False, description="use times outside the measured batch sizes; results then say so"
     )
+    allow_models: bool = Field(
+        False, description="use the device models of hardware without a profile; results say so"
+    )
 
     @model_validator(mode="after")
     def _some_group(self) -> ProfiledFleet:
@@ -188,6 +195,11 @@ class TheoryFleet(Settings):
     @property
     def allow_extrapolation(self) -> bool:
         """There is nothing to extrapolate."""
+        return False
+
+    @property
+    def allow_models(self) -> bool:
+        """There is nothing to model."""
         return False
 
     def expanded(self) -> dict[str, GroupSettings]:

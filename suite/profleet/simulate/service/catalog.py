@@ -27,6 +27,10 @@ from profleet.simulate.service.sources import (
 MOST_LISTED = 12
 
 
+class NoProfileError(ConfigError):
+    """No source has a profile of what is wanted."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What a group of replicas asks for; None: whatever there is. ``field`` is its setting."""
@@ -69,7 +73,8 @@ class Catalog:
         """Return one profile for each model that fits, by the model's name.
 
         Raises:
-            ConfigError: nothing fits, or several different stacks do.
+            NoProfileError: nothing fits.
+            ConfigError: several different stacks do.
             ProfleetError: a source or a profile in it cannot be read.
         """
         for source in self.sources:
@@ -85,7 +90,7 @@ class Catalog:
                     )
                     for model in models
                 }
-        raise ConfigError(self._nothing(wanted))
+        raise NoProfileError(self._nothing(wanted))
 
     def _fits(self, source: Source, candidate: Candidate, wanted: Wanted) -> bool:
         """Tell whether a candidate is what is wanted; a damaged one is not, and is remembered."""
