@@ -65,9 +65,11 @@ def test_numbers_arrive_in_base_units():
 
 
 def test_evidence_is_the_weakest_of_what_is_used():
-    assert evidence_of(HARDWARE["nvidia-t4"]) == "assumed"
-    assert evidence_of(HARDWARE["nvidia-t4"], "int8") == "modelled"
-    assert evidence_of(HARDWARE["nvidia-t4"], "float32") == "assumed"
+    uncalibrated = HARDWARE["nvidia-t4"].model_copy(update={"calibration": None})
+    assert evidence_of(uncalibrated) == "assumed"
+    assert evidence_of(uncalibrated, "int8") == "modelled"
+    assert evidence_of(uncalibrated, "float32") == "assumed"
+    assert evidence_of(HARDWARE["smaug-soc"]) == "assumed"  # what its software costs
     assert evidence_of(HARDWARE["nvidia-h100-sxm"]) == "calibrated"
 
 
