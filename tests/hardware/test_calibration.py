@@ -106,6 +106,7 @@ def test_errors_are_of_held_out_groups():
     assert not alone.device.calibration.held_out
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=40), st.floats(0.5, 0.99))
 def test_few_points_claim_less_instead_of_more(residuals, coverage):
     claimed = calibration_of(residuals, coverage, held_out=True)

@@ -7,7 +7,7 @@ from math import exp
 from statistics import median
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from device_cases import convs, denses
 from profleet.errors import HardwareError
@@ -95,6 +95,7 @@ def test_other_layers_wait_for_the_buffer():
     assert (cost.bound, cost.seconds) == ("memory", pytest.approx(2.0))
 
 
+@settings(deadline=None)
 @given(convs() | denses())
 def test_slower_clocks_and_buffers_never_save_time(layer):
     seconds = chip().cost(layer).seconds

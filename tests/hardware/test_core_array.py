@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profleet.errors import HardwareError
@@ -34,6 +34,7 @@ JOBS = st.lists(
 ).map(lambda jobs: sorted(jobs, key=lambda job: job[1]))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 13), JOBS)
 def test_placing_a_layer_at_once_equals_placing_its_tasks_one_by_one(cores, jobs):
     array = Cores(cores)
@@ -41,6 +42,7 @@ def test_placing_a_layer_at_once_equals_placing_its_tasks_one_by_one(cores, jobs
     assert (ends, array.free.tolist(), array.next) == one_by_one(cores, jobs)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(1, 5000), st.integers(1, 4096))
 def test_joining_short_products_keeps_the_work(length, count, granularity):
     joined = Tasks(length, count).at_least(granularity)
@@ -126,6 +128,7 @@ def test_impossible_arrays_are_refused(wrong):
         Cores(0)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 64), st.integers(1, 300), st.integers(1, 300))
 def test_more_cores_never_cost_time(cores, inputs, outputs):
     layer = dense_layer("fc", inputs=inputs, outputs=outputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profleet.hardware.fusion import fuse
@@ -70,6 +70,7 @@ def test_fusion_keeps_the_work_of_real_networks_and_saves_traffic(name):
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(("conv", "dense", "Relu", "Softmax")), max_size=8))
 def test_fusing_twice_changes_nothing(kinds):
     layers = [

@@ -46,6 +46,7 @@ def test_an_engine_that_sweeps_its_input_gains_nothing_from_strides():
     assert replace(sushi(), sweep="output").cycles(strided.dims) == 25
 
 
+@settings(deadline=None)
 @given(convs() | denses())
 def test_an_engine_is_never_faster_than_its_multipliers(layer):
     for engine in (smv(), sushi()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_cases import convs, denses, gpu
@@ -96,6 +96,7 @@ ANY = convs() | denses()
 FACTORS = st.floats(1.0, 100.0)
 
 
+@settings(deadline=None)
 @given(ANY, FACTORS)
 def test_more_of_anything_never_costs_time(layer, factor):
     device, seconds = gpu(), gpu().cost(layer).seconds
@@ -104,6 +105,7 @@ def test_more_of_anything_never_costs_time(layer, factor):
     assert replace(device, bandwidth=device.bandwidth * factor).cost(layer).seconds <= seconds
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_no_layer_is_faster_than_either_roof(layer):
     cost, device = gpu().cost(layer), gpu()
@@ -111,6 +113,7 @@ def test_no_layer_is_faster_than_either_roof(layer):
     assert cost.seconds >= layer.bytes / device.bandwidth
 
 
+@settings(deadline=None)
 @given(st.integers(1, 64), st.integers(2, 8))
 def test_a_larger_batch_costs_more_in_all_and_no_more_an_item(batch, factor):
     small = gpu().cost(dense_layer("fc", inputs=512, outputs=512, batch=batch)).seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_cases import convs, denses
@@ -91,6 +91,7 @@ def test_groups_follow_one_another():
     assert compute_cycles(grouped.dims.product, 32, 32, "weight") == 4 * cycles
 
 
+@settings(deadline=None)
 @given(
     st.builds(Gemm, *[st.integers(1, 3000)] * 4),
     st.integers(1, 256),
@@ -101,6 +102,7 @@ def test_cycles_are_never_below_what_all_elements_could_do(product, rows, column
     assert compute_cycles(product, rows, columns, dataflow) >= product.macs / (rows * columns)
 
 
+@settings(deadline=None)
 @given(convs() | denses(), st.sampled_from((None, 1024.0, 1e6)))
 def test_more_bandwidth_and_a_larger_buffer_never_cost_time(layer, buffer):
     slow = array(bandwidth=1e9, buffer_bytes=buffer).cost(layer)
