@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from profleet.errors import HardwareError, did_you_mean
 from profleet.hardware.catalog import device_of
 from profleet.hardware.devices.base import Device
-from profleet.hardware.layers import DTYPE_BYTES
+from profleet.hardware.layers import DTYPE_BYTES, Network
 from profleet.hardware.predict import Prediction, predict
 from profleet.hardware.signatures import network_of
 from profleet.manifest.documents import Model
@@ -45,9 +47,9 @@ class ModelledStack:
             ProfleetError: the model does not take this batch size, does not fit, or the device
                 cannot compute one of its layers.
         """
-        folder = self.model.path.parent
-        network = network_of(self.model.document, batch, folder, self.cache)
-        return predict(network, self.device, self.dtype)
+        model = self.model.document
+        key = (model.name, model.artifact.sha256, batch, self.cache)
+        return predict(_network(_Asked(key, self.model)), self.device, self.dtype)
 
     @property
     def title(self) -> str:
@@ -90,18 +92,47 @@ def modelled_stack(
         HardwareError: the hardware is measured, impossible, or has no peak for ``dtype``.
     """
     library = Library.standard(manifests)
-    device_manifest = library.resolve("hardware", hardware)
-    found = library.resolve("model", model)
-    chosen = precision_of(device_manifest.document, dtype)
+    device = library.resolve("hardware", hardware)
+    return stack_of(library.resolve("model", model), device, dtype, cache)
+
+
+def stack_of(
+    model: Resolved[Model],
+    hardware: Resolved[Hardware],
+    dtype: str | None = None,
+    cache: Path | None = None,
+) -> ModelledStack:
+    """Return a model on a device; as `modelled_stack`, of manifests that are already resolved."""
+    chosen = precision_of(hardware.document, dtype)
     notes = []
     if dtype is None and chosen not in {None, TRAINED}:
         notes.append(
-            f"{device_manifest.document.name} states no peak for {TRAINED}: computed in {chosen}, "
-            f"the widest it has; whether {found.document.name} keeps its accuracy in it is another "
+            f"{hardware.document.name} states no peak for {TRAINED}: computed in {chosen}, the "
+            f"widest it has; whether {model.document.name} keeps its accuracy in it is another "
             "question."
         )
-    device = device_of(device_manifest.document, chosen)
-    return ModelledStack(found, device_manifest, device, chosen, tuple(notes), cache)
+    device = _device(_Asked((hardware.sha256, chosen), hardware))
+    return ModelledStack(model, hardware, device, chosen, tuple(notes), cache)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is remembered in this process: layers of models, and devices with their costs."""
+
+    key: tuple[object, ...]
+    manifest: Resolved[Any] = field(compare=False)
+
+
+@lru_cache(maxsize=64)
+def _network(asked: _Asked) -> Network:
+    _, _, batch, cache = asked.key
+    model = asked.manifest
+    return network_of(model.document, batch, model.path.parent, cache)  # type: ignore[arg-type]  # as the key was made
+
+
+@lru_cache(maxsize=64)
+def _device(asked: _Asked) -> Device:
+    return device_of(asked.manifest.document, asked.key[-1])  # type: ignore[arg-type]  # as the key was made
 
 
 def precision_of(hardware: Hardware, dtype: str | None) -> str | None:
