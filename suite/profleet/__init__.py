@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from profleet.simulate.api import simulate as simulate
 
 __version__ = "0.1.0"
 

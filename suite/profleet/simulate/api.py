@@ -58,7 +58,7 @@ def simulate(
             router="central_queue",
             batching="none",
             slo={"p99_ms": 8},
-            requests=20_000,
+            requests=5_000,
         )
         simulation.metrics().loc["latency_p99_ms", ["low", "value", "high"]]
         simulation.summary().verdict  # stable, backlogged or overloaded

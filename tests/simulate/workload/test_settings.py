@@ -111,7 +111,7 @@ REFUSED = {
     "two rates": ({**POISSON, "load": 1}, "workload: rate and load are two ways"),
     "too slow": ({**POISSON, "rate": 1e-9}, "workload.rate: 1e-09 requests per second is outside"),
     "too fast": ({**POISSON, "rate": 1e12}, "workload.rate: 1e+12 requests per second is outside"),
-    "unknown kind": ({**POISSON, "kind": "poison"}, "workload: unknown kind 'poison'. Did you mean 'poisson'?"),
+    "unknown kind": ({**POISSON, "kind": "poison"}, "kind 'poison'. Did you mean 'poisson'?"),
     "unknown key": ({**POISSON, "rates": 1}, "workload.rates: unknown key"),
     "zero deadline": ({**POISSON, "deadline_ms": 0}, "workload.deadline_ms: input should be"),
     "long deadline": ({**POISSON, "deadline_ms": 1e20}, "workload.deadline_ms: longer than"),
