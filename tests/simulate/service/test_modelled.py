@@ -57,6 +57,9 @@ def manifests(tmp_path_factory):
         text = DEVICE.format(name=name, dtype=dtype, more=more, basis=BASIS)
         assert yaml.safe_load(text)
         (folder / f"{name}@1.0.0.yaml").write_text(text, "utf-8")
+    workspace(top.parent, name="rigid", width=WIDTH)
+    rigid = top / "model" / "rigid@1.0.0.yaml"
+    rigid.write_text(yaml.safe_dump(yaml.safe_load(rigid.read_text()) | {"batch_sizes": [1, 2]}))
     return top
 
 
@@ -159,6 +162,12 @@ def test_what_a_model_cannot_know_is_asked_for(places, values, error, message):
 def test_a_batch_that_does_not_fit_is_refused(places):
     with pytest.raises(HardwareError, match="Take a smaller batch"):
         fleet(places, group(), max_batch=1024)
+
+
+def test_a_batch_that_the_graph_does_not_take_is_refused(places):
+    assert fleet(places, group(model="rigid"), max_batch=2).groups[0].services["rigid"]
+    with pytest.raises(ConfigError, match=r"rigid takes batch sizes 1, 2 only.*1 to 3"):
+        fleet(places, group(model="rigid"), max_batch=3)
 
 
 def test_batches_of_one_unless_a_limit_is_given(places):

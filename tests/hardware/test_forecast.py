@@ -1,0 +1,225 @@
+"""``profleet predict``: its numbers, its files and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from profleet.errors import ConfigError, HardwareError, ManifestError
+from profleet.execute.settings import check
+from profleet.hardware.forecast import LAYER_COLUMNS, PredictSettings, forecast
+from profleet.hardware.stack import modelled_stack, precision_of
+from profleet.manifest.library import Library
+from profleet.report.forecasts import print_forecast
+from support import make_profile_dir
+
+PLAIN = {
+    "model": "squeezenet", "hardware": "nvidia-t4", "batch_sizes": [1, 8], "dtype": None,
+    "from": None, "from_hardware": None, "measured": None, "allow_extrapolation": False,
+    "layers": 3, "store": "unused", "manifests": [],
+}  # fmt: skip
+LIBRARY = Library.standard()
+
+
+def asked(**values):
+    return check(PredictSettings, PLAIN | values)
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory):
+    return make_profile_dir(
+        tmp_path_factory.mktemp("from") / "p", model="squeezenet", base_ms=1.0, slope_ms=3.0,
+        samples=30, processes=3,
+    )  # fmt: skip
+
+
+def test_the_numbers_agree_with_each_other():
+    answer = forecast(asked())
+    made = answer.forecast
+    rows = pd.DataFrame(answer.layers)
+    assert list(rows.columns) == list(LAYER_COLUMNS)
+    for each in made.batches:
+        at = f"b{each.batch_size}"
+        own = rows[rows.batch_size == each.batch_size]
+        assert own.seconds.sum() * 1e3 == pytest.approx(each.latency_ms)
+        parts = own[["accelerator_s", "movement_s", "framework_s"]].sum()
+        assert parts.sum() * 1e3 == pytest.approx(each.latency_ms)
+        assert each.shares["framework"] == pytest.approx(parts.framework_s / parts.sum())
+        assert sum(each.shares.values()) == pytest.approx(1)
+        assert sum(each.bound_shares.values()) == pytest.approx(1)
+        assert each.bound == max(each.bound_shares, key=each.bound_shares.get)
+        rate = made.metrics[f"throughput_rps/{at}"]
+        assert rate.value == pytest.approx(each.batch_size / each.latency_ms * 1e3)
+        assert made.metrics[f"latency_mean_ms/{at}"].value == each.latency_ms
+        assert made.metrics[f"share_compute_bound/{at}"].value == each.bound_shares["compute"]
+
+
+def test_macs_of_all_layers_are_those_of_the_model():
+    rows = pd.DataFrame(forecast(asked(model="vgg19", batch_sizes=[1])).layers)
+    stated = LIBRARY.resolve("model", "vgg19").document.metadata["macs"]
+    assert rows.macs.sum() == pytest.approx(float(stated.value), rel=0.01)
+
+
+def test_a_calibrated_device_states_an_interval_and_others_say_that_they_cannot():
+    h100 = forecast(asked(hardware="nvidia-h100-sxm")).forecast
+    error = LIBRARY.resolve("hardware", "nvidia-h100-sxm").document.calibration.error
+    first = h100.batches[0]
+    assert first.evidence == "calibrated"
+    assert first.low_ms / first.latency_ms == pytest.approx(error.low)
+    assert first.high_ms / first.latency_ms == pytest.approx(error.high)
+    assert first.coverage == error.coverage
+    rate = h100.metrics["throughput_rps/b1"]
+    assert rate.low < rate.value < rate.high
+    assert f"{error.points} measured points" in h100.expectation
+    v5e = forecast(asked(hardware="google-tpu-v5e")).forecast
+    assert {each.evidence for each in v5e.batches} == {"modelled"}
+    assert {each.low_ms for each in v5e.batches} == {None}
+    assert "No expected error" in v5e.expectation
+
+
+def test_energy_is_stated_where_power_is_known():
+    assert "energy_j/b8" in forecast(asked(hardware="nvidia-h100-sxm")).forecast.metrics
+    without = forecast(asked(hardware="google-tpu-v5e")).forecast
+    assert "energy_j/b8" not in without.metrics
+    assert without.batches[0].energy_j is None
+
+
+def test_precision_is_as_asked_or_the_widest_there_is():
+    t4, v5e = (LIBRARY.resolve("hardware", n).document for n in ("nvidia-t4", "google-tpu-v5e"))
+    lightning = LIBRARY.resolve("hardware", "mit-lightning").document
+    assert precision_of(t4, None) == "float32"
+    assert precision_of(v5e, None) == "bfloat16"
+    assert precision_of(lightning, None) is None
+    assert precision_of(lightning, "int8") == "int8"
+    with pytest.raises(HardwareError, match=r"'nvidia-t4' has no peak for dtype=float64.*int8"):
+        precision_of(t4, "float64")
+    slow, fast = (forecast(asked(dtype=dtype)).forecast for dtype in ("float32", "int8"))
+    assert slow.batches[1].latency_ms > fast.batches[1].latency_ms
+    assert any("computed in bfloat16" in note for note in
+               forecast(asked(hardware="google-tpu-v5e")).forecast.notes)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ({"model": "squeezenett"}, ManifestError, "Did you mean 'squeezenet'"),
+        ({"hardware": "nvidia-t5"}, ManifestError, "Did you mean 'nvidia-t4'"),
+        ({"hardware": "local"}, HardwareError, "is measured, not modelled"),
+        ({"dtype": "floaty"}, HardwareError, "no peak for dtype=floaty"),
+        ({"model": "vgg16", "hardware": "groq-lpu"}, HardwareError, "Take a smaller batch"),
+        ({"batch_sizes": [2, 2]}, ConfigError, "holds a size twice"),
+        ({"batch_sizes": [0]}, ConfigError, "batch_sizes.0"),
+        ({"measured": {1: 2.0}}, ConfigError, "say from=FOLDER"),
+    ],
+)
+def test_mistakes_have_a_place(values, error, message):
+    with pytest.raises(error, match=message):
+        forecast(asked(**values))
+
+
+# -- scaling a measurement -----------------------------------------------------------------------
+
+
+def scaled(profile, **values):
+    return forecast(
+        asked(**{"from": str(profile), "from_hardware": "intel-xeon-8592"} | values)
+    ).forecast
+
+
+def test_a_profile_is_scaled_between_devices(profile):
+    made = scaled(profile, batch_sizes=[1, 2], hardware="nvidia-t4")
+    assert "scaled layer by layer" in made.source
+    assert set(made.transfer["measured_ms"]) >= {"1", "2"}
+    plain = {hardware: forecast(asked(batch_sizes=[1], hardware=hardware)).forecast.batches[0]
+             for hardware in ("intel-xeon-8592", "nvidia-t4")}  # fmt: skip
+    by_ratio = plain["nvidia-t4"].latency_ms / plain["intel-xeon-8592"].latency_ms
+    found = made.batches[0].latency_ms / made.transfer["measured_ms"]["1"]
+    assert 0.2 * by_ratio < found < 5 * by_ratio
+
+
+def test_points_of_the_device_itself_are_met(profile):
+    made = scaled(profile, batch_sizes=[1, 2, 4], measured={1: 2.5, 4: 7.0})
+    values = {each.batch_size: (each.latency_ms, each.evidence) for each in made.batches}
+    assert values[1] == (pytest.approx(2.5), "measured")
+    assert values[4] == (pytest.approx(7.0), "measured")
+    assert values[2][1] == "interpolated"
+    low, high = made.batches[1].low_ms, made.batches[1].high_ms
+    assert 0 < low < values[2][0] < high
+
+
+def test_on_the_device_itself_a_profile_is_its_own_points(profile):
+    made = scaled(profile, batch_sizes=[2], hardware="intel-xeon-8592")
+    assert made.batches[0].evidence == "measured"
+    assert made.batches[0].latency_ms == pytest.approx(made.transfer["measured_ms"]["2"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"from_hardware": None}, "Say from_hardware=NAME"),
+        ({"model": "resnet50"}, "measured squeezenet, not resnet50"),
+        ({"batch_sizes": [512]}, "512 lies outside the measured ones"),
+    ],
+)
+def test_what_cannot_be_scaled_is_said(profile, values, message):
+    with pytest.raises((ConfigError, HardwareError), match=message):
+        scaled(profile, **values)
+
+
+def test_beyond_the_grid_if_allowed(profile):
+    assert scaled(profile, batch_sizes=[512], allow_extrapolation=True).batches[0].latency_ms > 0
+
+
+# -- what people and scripts see -----------------------------------------------------------------
+
+
+def test_the_terminal_shows_the_longest_layers_and_what_it_is_worth(capsys):
+    answer = forecast(asked(hardware="nvidia-h100-sxm"))
+    print_forecast(answer, 2)
+    shown = capsys.readouterr().out
+    longest = max((row for row in answer.layers if row["batch_size"] == 8),
+                  key=lambda row: row["seconds"])  # fmt: skip
+    assert longest["name"] in shown
+    assert "Expected error" in shown
+    assert "nvidia-h100-sxm@1.0.0" in shown
+    print_forecast(answer, 0)
+    assert "Longest layers" not in capsys.readouterr().out
+
+
+def test_the_command_writes_what_it_says(tmp_path):
+    words = ["-m", "model=squeezenet", "hardware=nvidia-t4,local", "batch_sizes=[1,8]"]
+    done = _command(tmp_path, *words)
+    assert done.returncode == 1  # one of the two is measured, not modelled
+    assert "is measured, not modelled" in done.stderr
+    (path,) = tmp_path.rglob("result.json")
+    made = json.loads(path.read_text("utf-8"))
+    assert (made["schema"], made["status"]) == ("profleet/prediction/v1", "finished")
+    layers = pd.read_parquet(path.parent / made["paths"]["layers.parquet"])
+    total = layers[layers.batch_size == 8].seconds.sum() * 1e3
+    assert total == pytest.approx(made["metrics"]["latency_mean_ms/b8"]["value"])
+
+
+def test_a_mistake_leaves_nothing(tmp_path):
+    done = _command(tmp_path, "model=squeezenet", "hardware=nvidia-t5")
+    assert done.returncode == 2
+    assert "Did you mean 'nvidia-t4'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def _command(folder, *words):
+    program = "import sys; from profleet.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", program, "predict", *words, f"store={folder / 'store'}"],
+        capture_output=True, text=True, check=False, cwd=folder, timeout=120,
+    )  # fmt: skip
+
+
+def test_the_same_model_and_device_are_made_once():
+    first, second = (modelled_stack("squeezenet", "nvidia-t4") for _ in range(2))
+    assert first.device is second.device
+    assert first.predict(2).network.layers is second.predict(2).network.layers
