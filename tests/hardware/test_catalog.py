@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from statistics import mean
 
 import pytest
 
@@ -13,6 +15,7 @@ from profleet.hardware.devices.soc import SoC
 from profleet.hardware.layers import chain, conv_layer, dense_layer
 from profleet.hardware.predict import predict
 from profleet.manifest.library import Library
+from workloads import shared_data
 
 LIBRARY = Library.standard()
 HARDWARE = {
@@ -90,3 +93,51 @@ def test_overheads_that_no_parameter_takes_are_refused():
     )
     with pytest.raises(HardwareError, match=r"overheads.layer is not for kind core_array"):
         device_of(hardware)
+
+
+# -- golden numbers, with the parameters that are shipped --------------------------------------
+
+
+def test_sushi_meets_the_layers_measured_on_its_board():
+    device = device_of(HARDWARE["sushi-zcu104"])
+    errors = []
+    for row in json.loads(shared_data("ofa-resnet50-subnets.json").read_text()):
+        if row["measured_s"] is None:
+            continue
+        layer = conv_layer(
+            "", channels=row["C"], filters=row["K"], kernel=(row["R"], row["S"]),
+            image=(row["X"], row["Y"]), strides=(row["stride"],) * 2, dtype="int8",
+        )  # fmt: skip
+        errors.append(abs(device.cost(layer).seconds / row["measured_s"] - 1))
+    assert len(errors) == 108
+    assert mean(errors) == pytest.approx(0.015, abs=0.002)
+    assert max(errors) < 0.08
+
+
+def test_smaug_meets_its_published_cycles():
+    device = device_of(HARDWARE["smaug-soc"])
+    layer = conv_layer("", channels=1, filters=32, kernel=(3, 3), image=(28, 28), dtype="float16")
+    assert device.compute_s(layer) * 1e9 == pytest.approx(89_771, rel=1e-3)
+
+
+VGG8 = [  # rows and columns, channels, kernel, filters, conversion us
+    (32, 3, 3, 128, 7.340), (32, 128, 3, 128, 29.361), (16, 128, 3, 256, 6.394),
+    (16, 256, 3, 256, 12.788), (8, 256, 3, 512, 2.349), (8, 512, 3, 512, 4.698),
+    (1, 8192, 1, 1024, 0.130), (1, 1024, 1, 10, 0.016),
+]  # fmt: skip
+
+
+def test_cim_meets_the_run_of_neurosim():
+    device = device_of(HARDWARE["cim-rram-22nm"])
+    total_s, total_j = 0.0, 0.0
+    for size, channels, kernel, filters, conversion in VGG8:
+        layer = conv_layer(
+            "", channels=channels, filters=filters, kernel=(kernel, kernel), image=(size, size),
+            padding="valid", dtype="int8",
+        )  # fmt: skip
+        assert device.adc_s(layer.dims) * 1e6 == pytest.approx(conversion, rel=0.03)
+        cost = device.cost(layer)
+        total_s += cost.seconds
+        total_j += cost.energy_j
+    assert total_s == pytest.approx(1.359e-3, rel=0.05)
+    assert total_j == pytest.approx((42.71 + 1.48) * 1e-6, rel=0.01)

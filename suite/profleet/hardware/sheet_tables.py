@@ -122,8 +122,10 @@ def print_device(hardware: Hardware, sheet: Sheet, console: Console) -> None:
         safe_text(f"{sheet.name}@{sheet.version} · {sheet.kind} · {sheet.evidence}", "bold")
     )
     console.print(safe_text(sheet.description))
-    console.print()
-    console.print(figures_table(hardware))
+    table = figures_table(hardware)
+    if table.row_count:
+        console.print()
+        console.print(table)
     lines = list(_remarks(hardware, sheet))
     if lines:
         console.print()
