@@ -93,8 +93,8 @@ bench: dev
 	$(BIN)/python -m pytest -q -s -m bench tests/benchmarks
 
 # One and two threads are two kinds of hardware for a fleet. Finished jobs are not measured again.
-MEASURED = framework=onnxruntime,openvino measure.intra_op_threads=1,2 measure.max_samples=300 \
-  measure.budget_seconds=900 tracking=none store=build/profiles resume=true
+MEASURED = framework=onnxruntime,openvino measure=quick measure.intra_op_threads=1,2 \
+  measure.max_samples=700 measure.budget_seconds=40 tracking=none store=build/profiles resume=true
 profiles: $(VENV)/.runtime
 	$(BIN)/profleet run -m model=squeezenet,magika batch_sizes=[1,2,4,8,16,32] $(MEASURED)
 	$(BIN)/profleet run -m model=resnet50 batch_sizes=[1,2,4,8] $(MEASURED)
