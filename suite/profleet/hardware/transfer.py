@@ -12,9 +12,10 @@ The interval grows with the distance d, in octaves of the batch size, from the n
     half width = noise + transfer + drift d          (of the logarithm)
 
 ``drift`` is the largest error an octave when every point is predicted from the others: of B's
-points where there are two or more (``transfer`` is 0 then); with one, of A's, and those count
-twice, as both devices may drift; with none, ``transfer`` is the calibrated error of both device
-models. Where these are not known, no interval is stated.
+points, or of A's by its device model where that is more; the latter times the root of two, as both
+devices may drift. With points of B ``transfer`` is 0, else the calibrated error of both device
+models. n points cover 1 - 1/n, for two of them have one difference. What is not known makes no
+interval.
 """
 
 from __future__ import annotations
@@ -186,13 +187,15 @@ class Transfer:
             coverage = min(each.coverage for each in models)
             return self.measured_a.noise + reach + (own.drift or 0.0) * far, coverage
         far = self._correction.distance(batch)
-        drift, points = self._correction.drift, len(self.measured_b.seconds)
-        if drift is None:
-            drift = None if own.drift is None else sqrt(2) * own.drift
-            points = len(self.measured_a.seconds)
-        if drift is None:
+        drifts = [
+            (curve.drift * times, len(curve.values))
+            for curve, times in ((self._correction, 1.0), (own, sqrt(2)))
+            if curve.drift is not None
+        ]
+        if not drifts:
             return (self.measured_b.noise, 0.95) if not far else (None, 0.0)
-        return self.measured_b.noise + drift * far, points / (points + 1)
+        points = max(points for _, points in drifts)
+        return self.measured_b.noise + max(drifts)[0] * far, 1 - 1 / points
 
     @property
     def _models(self) -> tuple[Calibration, Calibration] | None:
