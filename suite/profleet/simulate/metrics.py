@@ -188,23 +188,24 @@ def _numbers(fleet: FleetArrays, outcome: Outcome, refused: dict[str, str]) -> I
     models = len(fleet.models)
     seconds = (outcome.window_ns[1] - outcome.window_ns[0]) / NS_PER_S
     everywhere = np.arange(len(outcome.completed))
-    yield from _rates(outcome, everywhere, seconds, "")
+    yield from _rates(outcome, everywhere, int(outcome.served.sum()), seconds, "")
     yield from _spans(outcome, everywhere, "", refused)
     if models > 1:
         for index, model in enumerate(fleet.models):
             cells = everywhere[index::models]
-            yield from _rates(outcome, cells, seconds, f"/{model}")
+            yield from _rates(outcome, cells, int(outcome.served[index]), seconds, f"/{model}")
             yield from _spans(outcome, cells, f"/{model}", refused)
     yield from _groups(fleet, outcome, seconds)
     yield from _losses(outcome)
 
 
-def _rates(outcome: Outcome, cells: Ints, seconds: float, of: str) -> Iterator[Number]:
+def _rates(outcome: Outcome, cells: Ints, served: int, seconds: float, of: str) -> Iterator[Number]:
     completed = int(outcome.completed[cells].sum())
     yield Number(f"completed{of}", completed, "1")
     if seconds > 0:
-        yield Number(f"throughput_rps{of}", completed / seconds, "1/s")
-        yield Number(f"goodput_rps{of}", int(outcome.met[cells].sum()) / seconds, "1/s")
+        good = int(outcome.met[cells].sum()) / max(1, completed)
+        yield Number(f"throughput_rps{of}", served / seconds, "1/s")
+        yield Number(f"goodput_rps{of}", served * good / seconds, "1/s")
 
 
 def _spans(outcome: Outcome, cells: Ints, of: str, refused: dict[str, str]) -> Iterator[Number]:
@@ -250,21 +251,22 @@ def _groups(fleet: FleetArrays, outcome: Outcome, seconds: float) -> Iterator[Nu
 
 
 def _energy_and_cost(fleet: FleetArrays, outcome: Outcome, seconds: float) -> Iterator[Number]:
-    completed, met = int(outcome.completed.sum()), int(outcome.met.sum())
+    served = int(outcome.served.sum())
+    good = served * int(outcome.met.sum()) / max(1, int(outcome.completed.sum()))
     if seconds <= 0:
         return
     energy = float(outcome.energy_j.sum())
     if math.isfinite(energy) and energy > 0:
         yield Number("power_mean_w", energy / seconds, "W")
-        if completed:
-            yield Number("energy_per_request_j", energy / completed, "J")
-        if met:
-            yield Number("energy_per_good_request_j", energy / met, "J")
+        if served:
+            yield Number("energy_per_request_j", energy / served, "J")
+        if good:
+            yield Number("energy_per_good_request_j", energy / good, "J")
     per_hour = float(np.dot(fleet.price_per_hour, np.diff(fleet.first)))
     if math.isfinite(per_hour):
         yield Number("cost_per_hour", per_hour, "price/h")
-        if completed:
-            per_second = completed / seconds
+        if served:
+            per_second = served / seconds
             yield Number("cost_per_million", per_hour / 3600 / per_second * 1e6, "price/1e6")
     if len(fleet.groups) > 1:
         joules = np.add.reduceat(outcome.energy_j, fleet.first[:-1])

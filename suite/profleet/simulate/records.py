@@ -149,17 +149,19 @@ DROPS = ("queue_full", "deadline", "failure", "retries")
 class Outcome:
     """What one replication counted. Statistics leave out requests that arrived in the warm-up.
 
-    Shapes: ``injected``, ``in_system`` (models,); ``completed``, ``retried``, ``met`` (cells,);
-    ``offered_ns`` (groups,) is the service time that the requests sent to a group would take at
-    its most efficient batch size (those of a central queue count for all groups that serve their
-    model, by what each can do); ``last_arrival_ns`` is when the last request arrived, and
+    Shapes: ``injected``, ``in_system``, ``served`` (models,); ``completed``, ``retried``, ``met``
+    (cells,); ``offered_ns`` (groups,) is the service time that the requests sent to a group would
+    take at its most efficient batch size (those of a central queue count for all groups that serve
+    their model, by what each can do); ``last_arrival_ns`` is when the last request arrived, and
     ``closed`` whether requests came only as others were answered.
     ``histogram[cell, span, bucket]`` counts requests (``engine.histogram`` knows the buckets);
     ``total_ns[cell, span]`` and ``maximum_ns[cell, span]`` belong to it. ``met[cell]`` counts
     completed requests within their deadline. ``dropped[cell, reason]`` follows ``DROPS``; requests
     dropped before a group was chosen count in the first group that serves their model.
-    ``batches[group, size]`` counts batches. ``busy_ns``, ``up_ns``, ``energy_j`` are per replica,
-    from ``window_ns[0]`` (end of warm-up) to ``window_ns[1]`` (end of the period).
+    Counted by time, from ``window_ns[0]`` (end of the warm-up) to ``window_ns[1]`` (the last
+    arrival, or the end of a period of given length): ``served``, requests answered, whenever they
+    arrived; ``batches[group, size]``, batches started; ``busy_ns``, ``up_ns`` and ``energy_j`` of
+    every replica.
     ``waiting[sample, group]`` and ``busy[sample, group]`` are numbers of requests waiting and of
     replicas at work at ``sample_ns[sample]``.
     ``area_ns`` is the integral of the number of requests in the system over the whole period and
@@ -170,6 +172,7 @@ class Outcome:
     completed: Ints
     dropped: Ints
     in_system: Ints
+    served: Ints
     retried: Ints
     met: Ints
     histogram: Ints

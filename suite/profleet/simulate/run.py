@@ -35,8 +35,9 @@ from profleet.simulate import policies
 from profleet.simulate.engine import allocate, choose, invariants, link
 from profleet.simulate.engine import layout as at
 from profleet.simulate.engine.batching import MOST_ASKED
-from profleet.simulate.engine.outcome import outcome
+from profleet.simulate.engine.outcome import Closing, close, in_system, outcome
 from profleet.simulate.engine.state import CHUNK_TYPES, Chunk, State, Tables, own
+from profleet.simulate.feed import Feed, nothing
 from profleet.simulate.random import Streams
 from profleet.simulate.records import Arrivals, ClosedLoop, FleetArrays, Ints, Outcome, Small
 
@@ -52,7 +53,9 @@ class Period:
 
     After ``requests`` arrivals it goes on until the last of them has left; at ``duration_ns`` it
     stops at once. At least one is needed unless the stream of requests ends by itself. Requests
-    that arrive before ``warmup_ns``, and the first ``warmup_requests``, are simulated only.
+    that arrive before ``warmup_ns``, and the first ``warmup_requests``, are simulated only. What is
+    counted by time (rates, use of replicas) counts up to the last arrival, or to ``duration_ns``:
+    while its last requests leave, a fleet is not as busy as it was.
     """
 
     requests: int | None = None
@@ -130,9 +133,16 @@ class _Replication:
             table_rows=TABLE_ROWS if record.on_requests else 0,
             draws=TABLE_ROWS if record.on_batches else 0,
         )
-        self.chunks = chunks
-        self.left = period.requests
-        self.last_ns = 0
+        self.feed = Feed(
+            chunks,
+            len(fleet.models),
+            requests=period.requests,
+            warmup=period.warmup_requests,
+            warmup_ns=0 if period.warmup_requests else period.warmup_ns,
+            closed=self.closed,
+        )
+        self.carried: Ints | None = None
+        self.closing: Closing | None = None
         self.service = streams.generator("service")
         self.routing = streams.generator("routing")
         self.outages = outages(fleet, streams.generator("failures"))
@@ -171,7 +181,7 @@ class _Replication:
             else:
                 raise self._error(status)
         self._flush()
-        result = outcome(self.fleet, self.tables, self.state, self.wanted)
+        result = outcome(self.fleet, self.state, self.wanted, self.closing or self._close())
         invariants.check(self.fleet, self.tables, self.state, self.wanted, result)
         return result
 
@@ -196,22 +206,22 @@ class _Replication:
             ) from error
 
     def _more_arrivals(self) -> Arrivals:
-        """The next chunk that is not empty; marks the last one."""
-        while True:
-            arrivals = next(self.chunks, None) if self.left != 0 else None
-            if arrivals is None:
-                self.state.scalar[at.LAST_CHUNK] = 1
-                return _no_arrivals()
-            if len(arrivals):
-                break
-        if self.left is not None:
-            if len(arrivals) > self.left:
-                arrivals = _first(arrivals, self.left)
-            self.left -= len(arrivals)
-        choose.check_arrivals(arrivals, len(self.fleet.models), self.last_ns, closed=self.closed)
-        self.last_ns = int(arrivals.time_ns[-1])
+        """The next chunk; after the last one, closes the books of what is counted by time."""
+        if self.carried is None and self.feed.warm:
+            self.carried = in_system(self.fleet, self.state, self.wanted)
+        arrivals = self.feed.next()
+        if arrivals is None:
+            scalar = self.state.scalar
+            scalar[at.LAST_CHUNK] = 1
+            if scalar[at.HORIZON] == at.FOREVER:
+                self.closing = self._close()
+            return nothing()
         self.wanted = choose.add_traits(self.wanted, arrivals)
         return arrivals
+
+    def _close(self) -> Closing:
+        carried = None if self.closed else self.carried
+        return close(self.fleet, self.tables, self.state, self.wanted, carried)
 
     def _chunk(self, arrivals: Arrivals, outage: tuple[Ints, Small, Small]) -> Chunk:
         n = len(arrivals)
@@ -363,22 +373,6 @@ def _stays_python(error: Exception) -> bool:
 _NO_BITS: Ints = np.zeros(0, dtype=np.int64)
 
 
-def _no_arrivals() -> Arrivals:
-    wide, small = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32)
-    return Arrivals(wide, small, small, small, wide, np.zeros(0))
-
-
 def _no_outages() -> tuple[Ints, Small, Small]:
     small = np.zeros(0, dtype=np.int32)
     return np.zeros(0, dtype=np.int64), small, small
-
-
-def _first(arrivals: Arrivals, count: int) -> Arrivals:
-    return Arrivals(
-        arrivals.time_ns[:count],
-        arrivals.model[:count],
-        arrivals.client[:count],
-        arrivals.priority[:count],
-        arrivals.deadline_ns[:count],
-        arrivals.work[:count],
-    )

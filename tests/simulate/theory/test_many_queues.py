@@ -28,9 +28,11 @@ def test_power_of_d_among_very_many_servers(theory, d, load):
         load,
         router={"kind": "power_of_d", "d": d},
         requests=400_000,
-        replications=5,
+        replications=12,
     )
     theory.agrees(simulation, "wait_mean_ms", queueing.power_of_d_wait(load, d))
+    theory.agrees(simulation, "utilization", load)
+    theory.agrees(simulation, "throughput_rps", load * 2e6)
     waits = [1 - o.histogram[0, 1, 0] / o.completed[0] for o in simulation.outcomes]
     theory.holds(waits, load**d, within=0.02)
     for name, share in (("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)):

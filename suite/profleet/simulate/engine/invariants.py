@@ -51,8 +51,8 @@ def check(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted, result: Outco
     _hold("INV-5 up", bool((result.up_ns <= result.window_ns[1] - result.window_ns[0]).all()))
     _hold("INV-6 Little's law", result.area_ns == result.sojourn_ns)
     largest = f.limit.reshape(-1, models).max(axis=1)
-    sizes = np.arange(result.batches.shape[1])
-    _hold("INV-7 batch", bool((result.batches[sizes[None, :] > largest[:, None]] == 0).all()))
+    sizes = np.arange(s.batches.shape[1])
+    _hold("INV-7 batch", bool((s.batches[sizes[None, :] > largest[:, None]] == 0).all()))
     counts = result.histogram.sum(axis=2)
     _hold("INV-1 histogram", bool((counts == result.completed[:, None]).all()))
 

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from profleet.simulate.engine import layout as at
 from profleet.simulate.engine.choose import Wanted
 from profleet.simulate.engine.state import State, Tables
-from profleet.simulate.records import FleetArrays, Ints, Outcome
+from profleet.simulate.records import FleetArrays, Floats, Ints, Outcome
 
 
-def outcome(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted) -> Outcome:
-    """Close the books: batches still in service count up to the end of the period."""
+class Closing(NamedTuple):
+    """What is counted by time rather than by request, up to one moment. R replicas, M models."""
+
+    end_ns: int
+    served: Ints  # (M,)
+    batches: Ints  # (G, B + 1)
+    busy_ns: Ints  # (R,)
+    up_ns: Ints  # (R,)
+    energy_j: Floats  # (R,)
+
+
+def close(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted, carried: Ints | None) -> Closing:
+    """Close the books now: of batches in service counts what is done of them.
+
+    Args:
+        fleet: what is simulated.
+        f: the engine's tables.
+        s: the engine's state.
+        wanted: features.
+        carried: requests that were in the system when the warm-up ended, of each model; None: as
+            many as now.
+    """
     end = int(s.scalar[at.NOW])
     start = min(int(s.scalar[at.WINDOW]), end)
     busy, metered, unmetered = _running(fleet, f, s, start, end, wanted)
@@ -26,10 +48,33 @@ def outcome(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted) -> Outcome:
     )
     # Unknown watts that are not used do not make the sum unknown.
     energy[(unmetered == 0) & (up == busy)] = metered[(unmetered == 0) & (up == busy)] * 1e-9
+    completed = s.histogram[:, at.LATENCY].sum(axis=1)
+    served = completed.reshape(-1, len(fleet.models)).sum(axis=0)
+    if carried is None:
+        served = served + in_system(fleet, s, wanted, counted=True)
+    else:
+        served = served + carried - in_system(fleet, s, wanted, counted=False)
+    return Closing(end, served, s.batches.copy(), busy, up, energy)
+
+
+def in_system(fleet: FleetArrays, s: State, wanted: Wanted, counted: bool | None = None) -> Ints:
+    """How many requests of each model are in the system, shape ``(M,)``.
+
+    ``counted``: only those that arrived after the warm-up (True), or during it (False).
+    """
+    here = alive(s)
+    if counted is not None:
+        here = here[(s.request[here, at.ARRIVED] >= s.scalar[at.WINDOW]) == counted]
+    model = s.small[here, at.MODEL] if wanted["MODELS"] else np.zeros(len(here), dtype=np.int32)
+    return np.bincount(model, minlength=len(fleet.models)).astype(np.int64)
+
+
+def outcome(fleet: FleetArrays, s: State, wanted: Wanted, closing: Closing) -> Outcome:
+    """What was counted at the end; what is counted by time is closed already."""
+    end = int(s.scalar[at.NOW])
+    start = min(int(s.scalar[at.WINDOW]), closing.end_ns)
     samples = int(s.scalar[at.SAMPLES])
     here = alive(s)
-    counted = s.request[here, at.ARRIVED] >= s.scalar[at.WINDOW]
-    model = s.small[here, at.MODEL] if wanted["MODELS"] else np.zeros(len(here), dtype=np.int32)
     completed = s.histogram[:, at.LATENCY].sum(axis=1)
     histogram = s.histogram
     for span, feature in ((at.FORMING, "HOLDING"), (at.WIRE, "WIRES")):
@@ -39,16 +84,17 @@ def outcome(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted) -> Outcome:
         injected=s.injected,
         completed=completed,
         dropped=s.dropped,
-        in_system=np.bincount(model[counted], minlength=len(fleet.models)).astype(np.int64),
+        in_system=in_system(fleet, s, wanted, counted=True),
+        served=closing.served,
         retried=s.counted[:, at.RETRIED].copy(),
         met=s.counted[:, at.MET].copy() if wanted["DEADLINES"] else completed.copy(),
         histogram=histogram,
         total_ns=s.total,
         maximum_ns=s.maximum,
-        batches=s.batches,
-        busy_ns=busy,
-        up_ns=up,
-        energy_j=energy,
+        batches=closing.batches,
+        busy_ns=closing.busy_ns,
+        up_ns=closing.up_ns,
+        energy_j=closing.energy_j,
         sample_ns=s.sample_ns[:samples].copy(),
         waiting=s.sampled[:samples, :, 0].astype(np.int64),
         busy=s.sampled[:samples, :, 1].astype(np.int64),
@@ -56,7 +102,7 @@ def outcome(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted) -> Outcome:
         sojourn_ns=int(s.scalar[at.SOJOURN])
         + int(s.total[:, at.LATENCY].sum())
         + int((end - s.request[here, at.ARRIVED]).sum()),
-        window_ns=(start, end),
+        window_ns=(start, closing.end_ns),
         last_arrival_ns=int(s.scalar[at.LAST_ARRIVAL]),
         offered_ns=s.offered,
         closed=bool(wanted["CLOSED"]),
