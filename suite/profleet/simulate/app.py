@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from profleet.application import launch
 from profleet.errors import ConfigError, ProfleetError, StoreError
@@ -32,11 +32,13 @@ from profleet.simulate.results import (
 from profleet.simulate.schema import InvocationRecord, SimulationResult
 from profleet.simulate.settings import SimulateSettings
 from profleet.simulate.simulation import prepare
+from profleet.simulate.study.schedule import schedules_to_sweep
 from profleet.tracking import aside
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the application with the arguments after ``profleet simulate``; return the exit code."""
+    OmegaConf.register_new_resolver("lightning_traces", schedules_to_sweep, replace=True)
     try:
         launch(_task, "simulate", arguments)
         if COMMAND.mistake is not None:
@@ -79,6 +81,12 @@ def _simulate(
     settings: SimulateSettings, folder: Path, begun: InvocationRecord, title: str
 ) -> bool:
     """Simulate, write and log; return whether the user interrupted it."""
+    if settings.study.kind != "none":
+        from profleet.simulate.study.record import study_into
+
+        study_into(settings, folder, begun, title)
+        _track(folder, settings.tracking)
+        return False
     if settings.tracking.uri is not None:
         aside.start(settings.tracking)
     scene = prepare(settings)

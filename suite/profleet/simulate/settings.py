@@ -17,6 +17,7 @@ from profleet.simulate.policies import (
     RouterSettings,
 )
 from profleet.simulate.run import Period
+from profleet.simulate.study.settings import NoStudy, StudySettings
 from profleet.simulate.workload.settings import Mixture, WorkloadSettings
 
 MAX_REQUESTS = 10**12
@@ -75,6 +76,7 @@ class SimulateSettings(Settings):
     queue: QueueSettings
     slo: SloSettings
     autoscaling: NoAutoscaling
+    study: StudySettings = NoStudy()
     requests: Annotated[int, Field(ge=1, le=MAX_REQUESTS)] | None
     duration_s: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None
     warmup: Annotated[float, Field(ge=0, lt=1)]
@@ -118,7 +120,7 @@ class SimulateSettings(Settings):
 
     def stated(self) -> dict[str, Any]:
         """Return what was simulated as plain values, without where results and logs go."""
-        return self.model_dump(mode="json", exclude={"store", "tracking", "manifests"})
+        return self.model_dump(mode="json", exclude={"store", "tracking", "manifests", "study"})
 
     def with_deadlines(self) -> SimulateSettings:
         """Give requests that have no deadline the highest latency that is promised."""

@@ -1,0 +1,1 @@
+"""Studies of others, done again: what they simulated, by their rules, with ours beside them."""
