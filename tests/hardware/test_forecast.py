@@ -14,12 +14,14 @@ from profleet.execute.settings import check
 from profleet.hardware.forecast import LAYER_COLUMNS, PredictSettings, forecast
 from profleet.hardware.stack import modelled_stack, precision_of
 from profleet.manifest.library import Library
+from profleet.profile.points import PointRow, SourceFile, make_points, write_points
 from profleet.report.forecasts import print_forecast
 from support import make_profile_dir
 
 PLAIN = {
     "model": "squeezenet", "hardware": "nvidia-t4", "batch_sizes": [1, 8], "dtype": None,
-    "from": None, "from_hardware": None, "measured": None, "allow_extrapolation": False,
+    "from": None, "from_hardware": None, "from_model": None, "from_scenario": None,
+    "measured": None, "allow_extrapolation": False,
     "layers": 3, "store": "unused", "manifests": [],
 }  # fmt: skip
 LIBRARY = Library.standard()
@@ -172,6 +174,55 @@ def test_what_cannot_be_scaled_is_said(profile, values, message):
 
 def test_beyond_the_grid_if_allowed(profile):
     assert scaled(profile, batch_sizes=[512], allow_extrapolation=True).batches[0].latency_ms > 0
+
+
+# -- other people's points -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory):
+    """Two devices; on one of them two ways, two rounds, and no more than lower bounds."""
+    shared = {"device": "T4", "hardware": "nvidia-t4", "dtype": "float32", "quantity": "latency",
+              "unit": "s", "count": 1, "model": "SqueezeNet_v01", "scenario": "summed"}  # fmt: skip
+
+    def row(batch, value, **other):
+        given = {"batch_size": batch, "value": value, "low": value, "high": value}
+        return PointRow(**(shared | given | other))
+
+    rows = [
+        row(1, 1e-3, bound="lower"), row(8, 4e-3, bound="lower"),
+        row(1, 5e-3, hardware="nvidia-l4"), row(1, 9e-3, hardware="nvidia-l4", round="v9.1"),
+        row(1, 2e-3, hardware="nvidia-l4", round="v10.0"),
+        row(1, 3e-3, hardware="nvidia-a10"), row(1, 3e-3, hardware="nvidia-a10", scenario="path"),
+    ]  # fmt: skip
+    file = SourceFile(name="f", sha256=None, title="A table", license="CC0-1.0", references=[])
+    folder = tmp_path_factory.mktemp("points")
+    write_points(folder, make_points("test", file, rows, notes=[]))
+    return folder
+
+
+def test_points_of_other_people_are_scaled_too(points):
+    made = scaled(points, from_hardware="nvidia-t4", from_model="squeezenet-v1",
+                  hardware="nvidia-l4", batch_sizes=[4])  # fmt: skip
+    assert made.transfer["measured_ms"] == {"1": pytest.approx(1.0), "8": pytest.approx(4.0)}
+    assert any("lower bounds" in note for note in made.notes)
+    assert "A table" in made.source
+    made = scaled(points, from_hardware="nvidia-l4", from_model="squeezenet-v1", batch_sizes=[1])
+    assert made.transfer["measured_ms"] == {"1": pytest.approx(2.0)}  # of the newest round
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "no latency of 'squeezenet'. Say from_model=NAME"),
+        ({"from_model": "squeezenet-v1", "from_hardware": None}, "say with from_hardware"),
+        ({"from_model": "squeezenet-v1", "from_hardware": "nvidia-p4"}, "There are: nvidia-a10"),
+        ({"from_model": "squeezenet-v1", "from_hardware": "nvidia-a10"}, "one of: path, summed"),
+    ],
+)
+def test_points_that_could_mean_several_things_are_asked_about(points, values, message):
+    with pytest.raises(ConfigError, match=message):
+        scaled(points, **{"from_hardware": "nvidia-t4"} | values)
 
 
 # -- what people and scripts see -----------------------------------------------------------------

@@ -83,7 +83,19 @@ def test_layers_carry_their_own_factor():
         found = made.at(batch).seconds
         assert found == pytest.approx(truth, rel=0.1)
         assert abs(log(found / truth)) <= abs(log(by_ratio / truth)) + 1e-9
-    assert made.factors["compute"] > 2 * made.factors["memory"]
+    assert made.fitted.factors["compute"] > 2 * made.fitted.factors["memory"]
+
+
+def test_what_software_takes_for_a_layer_is_not_scaled():
+    """Of devices whose models know of no launches, both with the same software on top."""
+    quick = {"op_s": 0.0, "invoke_s": 0.0}
+    a, b, launch = gpu(**quick), gpu(name="ten times", bandwidth=2e13, **quick), 1e-4
+    known = {size: predict(network(size), a).seconds + 4 * launch for size in SIZES}
+    made = Transfer(on(a), on(b), measured(known))
+    for size in SIZES:
+        truth = predict(network(size), b).seconds + 4 * launch
+        assert made.at(size).seconds == pytest.approx(truth, rel=0.1)
+    assert made.at(1).launch == pytest.approx(launch, rel=0.1)
 
 
 @settings(max_examples=25, deadline=None)

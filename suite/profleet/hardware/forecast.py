@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import log
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +12,12 @@ from pydantic import Field, model_validator
 from profleet.errors import ConfigError
 from profleet.execute.settings import BatchSize, Positive, Settings
 from profleet.hardware.devices.base import Evidence
+from profleet.hardware.measured import Found, measured_at
 from profleet.hardware.predict import Prediction
 from profleet.hardware.stack import ModelledStack, modelled_stack
 from profleet.hardware.transfer import Measurements, Transfer
 from profleet.profile.metrics import Metric
 from profleet.profile.schema import Record, name_of
-from profleet.profile.store import load_profile, load_result
 
 FORECAST_SCHEMA = "profleet/prediction/v1"
 
@@ -50,6 +49,8 @@ class PredictSettings(Settings):
     dtype: str | None
     from_: Annotated[str | None, Field(alias="from")]
     from_hardware: str | None
+    from_model: str | None
+    from_scenario: str | None
     measured: dict[BatchSize, Positive] | None
     allow_extrapolation: bool
     layers: Annotated[int, Field(ge=0)]
@@ -60,8 +61,9 @@ class PredictSettings(Settings):
     def _consistent(self) -> PredictSettings:
         if len(set(self.batch_sizes)) != len(self.batch_sizes):
             raise ValueError(f"batch_sizes holds a size twice: {list(self.batch_sizes)}")
-        if self.from_ is None and (self.measured or self.from_hardware):
-            raise ValueError("measured and from_hardware belong to a profile: say from=FOLDER")
+        own = (self.measured, self.from_hardware, self.from_model, self.from_scenario)
+        if self.from_ is None and any(own):
+            raise ValueError("measured and from_* belong to measurements: say from=FOLDER")
         return self
 
 
@@ -117,7 +119,7 @@ def forecast(settings: PredictSettings) -> Answer:
     stack = modelled_stack(
         settings.model, settings.hardware, settings.dtype, manifests=settings.manifests
     )
-    transfer = None if settings.from_ is None else _transfer(settings, stack)
+    transfer, found_in = (None, None) if settings.from_ is None else _transfer(settings, stack)
     batches: list[BatchForecast] = []
     rows: list[dict[str, Any]] = []
     for batch in settings.batch_sizes:
@@ -131,7 +133,7 @@ def forecast(settings: PredictSettings) -> Answer:
             batches.append(
                 _batch(
                     prediction, seconds, found.interval, found.coverage, found.evidence,
-                    energy_j=None,
+                    energy_j=None, launch=found.launch,
                 )
             )  # fmt: skip
         rows += _rows(prediction, seconds)
@@ -146,12 +148,13 @@ def forecast(settings: PredictSettings) -> Answer:
         calibration=None if fitted is None else dict(vars(fitted)),
         transfer=None if transfer is None else {
             "from": transfer.measured_a.title,
-            "factors": transfer.factors,
+            "factors": transfer.fitted.factors,
+            "launch_s": transfer.fitted.launch,
             "measured_ms": {str(k): v * 1e3 for k, v in transfer.measured_a.seconds.items()},
         },
         metrics={name: metric for each in batches for name, metric in _metrics(each)},
         batches=batches,
-        notes=list(stack.notes),
+        notes=[*stack.notes, *(found_in.notes if found_in else ())],
         configuration=settings.model_dump(mode="json", by_alias=True),
     )  # fmt: skip
     return Answer(made, rows)
@@ -160,47 +163,18 @@ def forecast(settings: PredictSettings) -> Answer:
 # -- scaling a measurement -----------------------------------------------------------------------
 
 
-def measurements(folder: Path) -> tuple[Measurements, str, str]:
-    """Return the latencies of a profile, its model and its hardware, by exact reference.
-
-    Raises:
-        StoreError: there is no profile, or it is damaged.
-        ConfigError: it is no batch sweep.
-    """
-    load_result(folder)
-    profile = load_profile(folder)
-    if not profile.points:
-        raise ConfigError(
-            f"from={folder}: it measured a scenario, not a batch sweep. Measure one with "
-            "`profleet run scenario=sweep`."
-        )
-    means = {point.batch_size: point.latency_ms.mean for point in profile.points}
-    widths = [
-        log(end / mean.value if end > mean.value else mean.value / end)
-        for mean in means.values()
-        for end in (mean.low, mean.high)
-        if end is not None and end > 0
-    ]
-    stack = profile.stack
-    found = Measurements(
-        {size: mean.value / 1e3 for size, mean in means.items()},
-        max(widths, default=0.0),
-        f"{name_of(stack.model)} under {name_of(stack.framework)} on {name_of(stack.hardware)}",
-        f"profile {profile.run_id}",
-    )
-    return found, stack.model, stack.hardware
-
-
-def _transfer(settings: PredictSettings, stack: ModelledStack) -> Transfer:
+def _transfer(settings: PredictSettings, stack: ModelledStack) -> tuple[Transfer, Found]:
     assert settings.from_ is not None
-    on_a, model, hardware = measurements(Path(settings.from_))
-    if name_of(model) != stack.model.document.name:
-        raise ConfigError(
-            f"from={settings.from_} measured {name_of(model)}, not {stack.model.document.name}. "
-            f"Say model={name_of(model)}, or another profile."
-        )
-    other = settings.from_hardware or hardware
-    if settings.from_hardware is None and name_of(hardware) == "local":
+    found = measured_at(
+        Path(settings.from_),
+        "from",
+        stack.model.document.name,
+        hardware=settings.from_hardware,
+        called=settings.from_model,
+        scenario=settings.from_scenario,
+    )
+    other = settings.from_hardware or found.hardware
+    if settings.from_hardware is None and name_of(found.hardware) == "local":
         raise ConfigError(
             f"from={settings.from_} was measured on a machine of which there is no device model. "
             "Say from_hardware=NAME, the catalogued device that is most like it; `profleet "
@@ -212,8 +186,9 @@ def _transfer(settings: PredictSettings, stack: ModelledStack) -> Transfer:
         known = {size: value / 1e3 for size, value in settings.measured.items()}
         on_b = Measurements(known, 0.0, stack.title, "measured, as given")
     elif first.device.digest == stack.device.digest and first.dtype == stack.dtype:
-        on_b = on_a
-    return Transfer(first.predict, stack.predict, on_a, on_b, settings.allow_extrapolation)
+        on_b = found.measurements
+    allowed = settings.allow_extrapolation
+    return Transfer(first.predict, stack.predict, found.measurements, on_b, allowed), found
 
 
 def _scaled_source(stack: ModelledStack, transfer: Transfer) -> str:
@@ -259,16 +234,21 @@ def _batch(
     evidence: Evidence,
     *,
     energy_j: float | None,
+    launch: float = 0.0,
 ) -> BatchForecast:
-    """Sum up layers whose parts keep their proportions when they are scaled."""
+    """Sum up layers, of which ``launch`` is software's; the rest is as the device model has it."""
     total = sum(seconds)
     shares = dict.fromkeys(("accelerator", "movement", "framework"), 0.0)
     bounds = dict.fromkeys(("compute", "memory", "overhead"), 0.0)
-    for cost, own in zip((*prediction.costs, prediction.invocation), seconds, strict=True):
-        bounds[cost.bound] += own / total
+    views = [*(layer.view for layer in prediction.network.layers), True]
+    costs = (*prediction.costs, prediction.invocation)
+    for cost, own, view in zip(costs, seconds, views, strict=True):
+        extra = 0.0 if view else launch
+        bounds[cost.bound if own >= 2 * extra else "overhead"] += own / total
+        shares["framework"] += extra / total
         for name in shares:
             part = getattr(cost.parts, name) / cost.seconds if cost.seconds else 0.0
-            shares[name] += part * own / total
+            shares[name] += part * (own - extra) / total
     low, high = (None, None) if interval is None else interval
     return BatchForecast(
         batch_size=prediction.network.batch,

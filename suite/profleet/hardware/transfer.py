@@ -1,11 +1,13 @@
 """From latencies measured on device A to device B, layer by layer through both device models.
 
-    T(b) = exp(rho(b)) sum_i f(bound of layer i on A) t_B,i(b)
+    T(b) = exp(rho(b)) sum_i (f(bound of layer i on A) t_B,i(b) + launch)
 
-``f`` is one factor for each of compute-, memory- and overhead-bound layers of A, fitted to all
-measured batch sizes (log least squares; a factor that the data say nothing about goes with the
-others), ``rho`` what the fit leaves at the measured sizes, linear in log2(batch) between them.
-Points measured on B correct T in the same way, so that T meets every one of them.
+``f`` is one factor for each of compute-, memory- and overhead-bound layers of A, ``launch`` what
+software takes for every layer beyond what the device model of A knows; it is the same on B. They
+are fitted to all measured batch sizes (log least squares; a factor that the data say nothing about
+goes with the others; of one batch size, one factor). ``rho`` is what the fit leaves at the measured
+sizes, linear in log2(batch) between them. Points measured on B correct T in the same way, so that T
+meets every one of them.
 
 The interval grows with the distance d, in octaves of the batch size, from the nearest point:
 
@@ -32,7 +34,8 @@ from profleet.hardware.predict import Prediction
 
 BOUNDS: tuple[Bound, ...] = ("compute", "memory", "overhead")
 RIDGE = 0.05
-"""Weight of the factors' distance from each other, against one measured point."""
+"""Weight, against one measured point, of the factors' distance from each other and of the share
+that launches have in the shortest time."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,15 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Transferred:
-    """A latency on B. ``layers`` are its parts in seconds: of every layer, then the invocation."""
+    """A latency on B.
+
+    ``layers`` are its parts in seconds: of every layer, then the invocation; ``launch`` is how much
+    of each layer that is no view was carried over from A as software's.
+    """
 
     prediction: Prediction
     seconds: float
+    launch: float
     interval: tuple[float, float] | None
     coverage: float | None
     evidence: Evidence
@@ -101,6 +109,7 @@ class Transfer:
         return Transferred(
             self.on_b(batch),
             seconds,
+            factor * exp(self._rest.at(batch)) * self.fitted.launch,
             None if half is None else (seconds * exp(-half), seconds * exp(half)),
             None if half is None else coverage,
             self._evidence(batch),
@@ -108,10 +117,10 @@ class Transfer:
         )
 
     @cached_property
-    def factors(self) -> dict[Bound, float]:
-        """How much longer than modelled A took, by what bounds a layer."""
+    def fitted(self) -> Fitted:
+        """How much longer than modelled A took."""
         measured = self.measured_a.seconds
-        return _factors([self.on_a(size) for size in measured], list(measured.values()))
+        return _fit([self.on_a(size) for size in measured], list(measured.values()))
 
     # -- the value --------------------------------------------------------------------------
 
@@ -123,15 +132,20 @@ class Transfer:
                 f"on '{b.device}': nothing leads from one to the other."
             )
         rest = exp(self._rest.at(batch))
-        pairs = zip((*a.costs, a.invocation), (*b.costs, b.invocation), strict=True)
-        return tuple(rest * self.factors[one.bound] * other.seconds for one, other in pairs)
+        factors, launch = self.fitted.factors, self.fitted.launch
+        layers = [
+            rest * (factors[one.bound] * other.seconds + (0.0 if layer.view else launch))
+            for layer, one, other in zip(b.network.layers, a.costs, b.costs, strict=True)
+        ]
+        invocation = rest * factors[a.invocation.bound] * b.invocation.seconds
+        return (*layers, invocation)
 
     @cached_property
     def _rest(self) -> Curve:
         measured = self.measured_a.seconds
         return Curve(
             {
-                size: log(seconds / _weighted(self.on_a(size), self.factors))
+                size: log(seconds / self.fitted.seconds(self.on_a(size)))
                 for size, seconds in measured.items()
             }
         )
@@ -237,25 +251,50 @@ class Curve:
         return max(errors)
 
 
-def _weighted(prediction: Prediction, factors: Mapping[Bound, float]) -> float:
-    return sum(factors[bound] * seconds for bound, seconds in prediction.by_bound.items())
+@dataclass(frozen=True)
+class Fitted:
+    """Factors by what bounds a layer, and seconds of software for every layer on top."""
+
+    factors: Mapping[Bound, float]
+    launch: float
+
+    def seconds(self, prediction: Prediction) -> float:
+        """Return a prediction corrected by them."""
+        scaled = (self.factors[bound] * own for bound, own in prediction.by_bound.items())
+        return sum(scaled) + self.launch * _kernels(prediction)
 
 
-def _factors(predictions: Sequence[Prediction], measured: Sequence[float]) -> dict[Bound, float]:
-    """Fit one factor for each bound; equal ones if there is one batch size only."""
+def _kernels(prediction: Prediction) -> int:
+    return sum(not layer.view for layer in prediction.network.layers)
+
+
+def _fit(predictions: Sequence[Prediction], measured: Sequence[float]) -> Fitted:
     import numpy as np
     from scipy.optimize import least_squares
 
-    shares = np.array([[one.by_bound[bound] for bound in BOUNDS] for one in predictions])
+    spent = np.array([[one.by_bound[bound] for bound in BOUNDS] for one in predictions])
     wanted = np.log(measured)
-    common = float(np.mean(wanted - np.log(shares.sum(axis=1))))
+    common = float(np.mean(wanted - np.log(spent.sum(axis=1))))
     if len(predictions) == 1:
-        return dict.fromkeys(BOUNDS, exp(common))
+        return Fitted(dict.fromkeys(BOUNDS, exp(common)), 0.0)
+    kernels = np.array([_kernels(one) for one in predictions], dtype=float)
+    most = float((np.array(measured) / kernels).min())  # then nothing else would take time
 
-    def errors(logs: Any) -> Any:
-        missed = np.log(shares @ np.exp(logs)) - wanted
-        apart = sqrt(RIDGE) * (logs - logs.mean())
-        return np.concatenate([missed, apart])
+    def errors(values: Any) -> Any:
+        logs, share = values[:-1], values[-1]
+        missed = np.log(spent @ np.exp(logs) + share * most * kernels) - wanted
+        return np.concatenate([missed, sqrt(RIDGE) * (logs - logs.mean()), [sqrt(RIDGE) * share]])
 
-    found = least_squares(errors, np.full(len(BOUNDS), common))
-    return {bound: float(value) for bound, value in zip(BOUNDS, np.exp(found.x), strict=True)}
+    best = min(
+        (
+            least_squares(
+                errors,
+                [*np.full(len(BOUNDS), common), start],
+                bounds=([-np.inf] * len(BOUNDS) + [0.0], [np.inf] * len(BOUNDS) + [1.0]),
+            )
+            for start in (1e-6, 0.9)
+        ),
+        key=lambda found: float(found.cost),
+    )
+    factors = dict(zip(BOUNDS, map(float, np.exp(best.x[:-1])), strict=True))
+    return Fitted(factors, float(best.x[-1]) * most)
