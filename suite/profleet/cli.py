@@ -77,8 +77,9 @@ Ask a device model of the catalogue what a model costs, without having the devic
   profleet predict -m model=resnet50,vgg19 hardware=nvidia-t4,nvidia-l4 dtype=float16
   profleet predict model=resnet50 hardware=nvidia-l4 from=DIR from_hardware=nvidia-t4
 
-Keys: model, hardware, batch_sizes, dtype, from (a profile's folder, measured on another device),
-from_hardware, measured={BATCH: MS}, allow_extrapolation, layers, store, manifests.
+Keys: model, hardware, batch_sizes, dtype, from (a profile's or points' folder, measured on another
+device), from_hardware, from_model, from_scenario, measured={BATCH: MS}, allow_extrapolation,
+layers, store, manifests.
 """
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import chain, combinations
 from math import log, log2
+from statistics import mean, median
 
 import pytest
 from hypothesis import given, settings
@@ -11,11 +13,15 @@ from hypothesis import strategies as st
 
 from device_cases import gpu
 from profleet.errors import HardwareError
+from profleet.hardware import layers
 from profleet.hardware.devices.base import Calibration
 from profleet.hardware.devices.roofline import Roofline
-from profleet.hardware.layers import Network, chain, conv_layer, dense_layer, vector_layer
+from profleet.hardware.layers import Network, conv_layer, dense_layer, vector_layer
+from profleet.hardware.measured import measured_at
 from profleet.hardware.predict import predict
+from profleet.hardware.stack import modelled_stack
 from profleet.hardware.transfer import Curve, Measurements, Transfer
+from profleet.paths import data_dir
 
 A = gpu(op_s=2e-6, invoke_s=2e-5)
 B = gpu(
@@ -28,7 +34,7 @@ SIZES = (1, 4, 16, 64)
 @lru_cache
 def network(batch: int) -> Network:
     """Layers that compute, layers that wait for memory, and one that costs a launch only."""
-    return chain("net", batch, [
+    return layers.chain("net", batch, [
         conv_layer("conv", channels=256, filters=256, kernel=(3, 3), image=(28, 28), batch=batch),
         vector_layer("relu", "Softmax", reads=batch * 400_000, writes=batch * 400_000, ops=1),
         dense_layer("dense", inputs=4096, outputs=4096, batch=batch),
@@ -128,7 +134,7 @@ def test_other_layers_cannot_be_paired():
     made = transfer(b=B)
     cut = Transfer(
         made.on_a,
-        lambda batch: predict(chain("net", batch, list(network(batch).layers[:2])), B),
+        lambda batch: predict(layers.chain("net", batch, list(network(batch).layers[:2])), B),
         made.measured_a,
     )
     with pytest.raises(HardwareError, match="nothing leads from one to the other"):
@@ -210,3 +216,29 @@ def test_latencies_of_nothing_are_refused():
         measured({})
     with pytest.raises(HardwareError, match="above 0"):
         measured({1: 0.0})
+
+
+def test_intervals_hold_what_they_claim_on_the_shipped_profiles():
+    """From one thread to two, with one, two or three points of the two; prints the numbers."""
+    one, two = (data_dir("profiles") / name for name in ("epyc-2c-1t", "epyc-2c-2t"))
+    errors, held, claimed = [], [], []
+    for folder in sorted(two.iterdir()):
+        model = folder.name.partition("-onnx")[0].partition("-openvino")[0]
+        known, own = (
+            measured_at(top / folder.name, "from", model).measurements.seconds for top in (one, two)
+        )
+        stack = modelled_stack(model, "amd-epyc-9654")
+        subsets = chain.from_iterable(combinations(own, count) for count in (1, 2, 3))
+        for points in subsets:
+            made = Transfer(stack.predict, stack.predict, measured(known),
+                            measured({size: own[size] for size in points}))  # fmt: skip
+            for size in set(own) - set(points):
+                found = made.at(size)
+                errors.append(abs(found.seconds / own[size] - 1))
+                held.append(found.interval[0] <= own[size] <= found.interval[1])
+                claimed.append(found.coverage)
+    share = sum(held) / len(held)
+    print(f"\n{len(errors)} left-out points: median error {median(errors):.1%}; "
+          f"{share:.0%} in intervals that claim {mean(claimed):.0%}")  # fmt: skip
+    assert median(errors) < 0.25
+    assert share >= mean(claimed) - 0.1
