@@ -151,7 +151,7 @@ def _compiled() -> Callable[..., int]:
     from numba import njit
 
     parts: dict[str, Any] = {}
-    for function in (loop.push, loop.drop_first, loop.place, loop.arrive, loop.finish):
+    for function in (loop.push, loop.drop_first, loop.append, loop.place, loop.arrive, loop.finish):
         parts[function.__name__] = njit(_with(function, parts), **_OPTIONS, **_INNER)
     compiled: Callable[..., int] = njit(_with(loop.advance, parts), **_OPTIONS, cache=True)
     return compiled

@@ -126,8 +126,7 @@ def drop_first(s: State) -> None:
 
 def place(s: State, length: int, count: int, now: int) -> int:
     """Hand out equal tasks at tick ``now``; return the tick at which the last of them ends."""
-    free = s.free
-    size = len(free)
+    size = len(s.free)
     each, more = count // size, count % size
     start = s.scalar[NEXT_CORE]
     stop = start + more
@@ -135,14 +134,14 @@ def place(s: State, length: int, count: int, now: int) -> int:
     s.scalar[WORK] += count * length
     end = now
     if each > 0:
-        shared = each * length
-        for i in range(size):
-            free[i] = max(free[i], now) + shared
-            end = max(end, free[i])
-    for i in range(start, min(stop, size)):
-        free[i] = max(free[i], now) + length
-        end = max(end, free[i])
-    for i in range(max(0, stop - size)):
+        end = append(s.free, now, each * length, end)
+    end = append(s.free[start : min(stop, size)], now, length, end)
+    return append(s.free[: max(0, stop - size)], now, length, end)
+
+
+def append(free: Ints, now: int, length: int, end: int) -> int:
+    """Give each of some cores ``length`` ticks more; return the latest end, at least ``end``."""
+    for i in range(len(free)):
         free[i] = max(free[i], now) + length
         end = max(end, free[i])
     return end
