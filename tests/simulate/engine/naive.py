@@ -62,7 +62,7 @@ class Naive:
     """Simulate; ``rows`` are those of the per-request table, in the order of leaving."""
 
     def __init__(
-        self, fleet: FleetArrays, policy: policies.PolicySettings, horizon: int = 2**61
+        self, fleet: FleetArrays, policy: policies.PolicySettings, horizon: int = NEVER
     ) -> None:
         self.fleet, self.policy, self.horizon = fleet, policy, horizon
         self.models = len(fleet.models)
@@ -102,7 +102,7 @@ class Naive:
     def expected(self, group: int, model: int, size: int) -> int:
         service = self.fleet.services[group * self.models + model]
         assert service is not None
-        return int(round(service.mean_ns[size - 1]))
+        return round(float(service.mean_ns[size - 1]))
 
     def slow(self, replica: Replica) -> float:
         return float(self.fleet.slowdown[replica.number])
@@ -149,10 +149,9 @@ class Naive:
                 self.schedule(time, REPAIR if up else FAILURE, number)
                 outage_set = True
             live = [e for e in self.events if e[1] not in {REPAIR, FAILURE}]
-            waiting_for_repair = (
-                self.central and outage_set and any(not r.up for r in self.replicas)
-            )
-            if (self.closed or not self.stream) and not live and not waiting_for_repair:
+            down = any(not r.up for r in self.replicas)
+            goes_on = outage_set and (self.horizon < NEVER or (self.central and down))
+            if (self.closed or not self.stream) and not live and not goes_on:
                 return self.rows
             event = min(self.events, key=lambda e: e[:3]) if self.events else None
             if not self.closed and self.stream:
@@ -253,7 +252,7 @@ class Naive:
         size = service.output_bytes if way else service.input_bytes
         start = self.now if way else self.now + int(self.fleet.host_ns[g])
         free = max(start, self.link[g][way])
-        free += int(round(size * (1e9 / self.fleet.link_bytes_per_s[g])))
+        free += round(float(size * (1e9 / self.fleet.link_bytes_per_s[g])))
         self.link[g][way] = free
         return free + int(self.fleet.link_latency_ns[g])
 
@@ -264,11 +263,11 @@ class Naive:
             self.later(request, "failure", self.policy.queue.on_failure)
             return
         limit = self.policy.queue.limit
-        if limit is not None and len(queue) >= limit:
-            if replica.batch or len(queue) >= self.limit(replica.group, request.model):
-                self.recall(request, replica)
-                self.later(request, "queue_full", self.policy.queue.on_full)
-                return
+        full = limit is not None and len(queue) >= limit
+        if full and (replica.batch or len(queue) >= self.limit(replica.group, request.model)):
+            self.recall(request, replica)
+            self.later(request, "queue_full", self.policy.queue.on_full)
+            return
         request.ready = self.now
         self.join(queue, request, replica.group)
         if not replica.batch:
@@ -298,10 +297,10 @@ class Naive:
         near = self.serving(request.model)[0]
         idle = self.idle(request.model)
         limit = self.policy.queue.limit
-        if limit is not None and len(queue) >= limit:
-            if idle is None or len(queue) >= self.limit(near, request.model):
-                self.later(request, "queue_full", self.policy.queue.on_full)
-                return
+        full = limit is not None and len(queue) >= limit
+        if full and (idle is None or len(queue) >= self.limit(near, request.model)):
+            self.later(request, "queue_full", self.policy.queue.on_full)
+            return
         request.ready = self.now
         self.join(queue, request, near)
         if idle:

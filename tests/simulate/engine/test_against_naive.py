@@ -10,7 +10,7 @@ from profleet.simulate.random import Streams
 from profleet.simulate.records import NO_DEADLINE, FleetArrays, ServiceClass
 from profleet.simulate.run import Period
 from simulate.engine import small
-from simulate.engine.naive import Naive, requests_of
+from simulate.engine.naive import NEVER, Naive, requests_of
 
 MS = 1_000_000
 
@@ -76,8 +76,10 @@ def fleets(draw: st.DrawFn) -> FleetArrays:
     outages = []
     if draw(st.booleans()):
         times = draw(st.lists(st.integers(0, 120), min_size=1, max_size=6))
-        for time in sorted(times):
-            outages.append((time, draw(st.integers(0, replicas - 1)), draw(st.integers(0, 1))))
+        outages = [
+            (time, draw(st.integers(0, replicas - 1)), draw(st.integers(0, 1)))
+            for time in sorted(times)
+        ]
     slow = draw(st.booleans())
     return small.fleet(
         counts,
@@ -137,7 +139,7 @@ def test_every_request_leaves_as_in_the_naive_simulator(
     streams = Streams(1)
     draws = fleet.draw(streams.generator("service"), n)
     bits = streams.generator("routing").integers(0, 1 << 62, n)
-    naive = Naive(fleet, policy, 2**60 if horizon is None else horizon)
+    naive = Naive(fleet, policy, NEVER if horizon is None else horizon)
     expected = naive.execute(requests_of(stream, draws, bits), times, users)
 
     result = small.simulate(

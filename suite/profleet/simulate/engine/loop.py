@@ -242,6 +242,8 @@ def quiet(s: State) -> bool:
     scalar = s.scalar
     if scalar[SCHEDULED] > scalar[OUTAGE_SET]:
         return False
+    if OUTAGES and scalar[HORIZON] < FOREVER:
+        return scalar[OUTAGE_SET] == 0
     return not (CENTRAL and OUTAGES and scalar[OUTAGE_SET] == 1 and scalar[DOWN] > 0)
 
 
