@@ -81,6 +81,7 @@ def test_a_calibrated_device_states_an_interval_and_others_say_that_they_cannot(
     assert {each.evidence for each in v5e.batches} == {"modelled"}
     assert {each.low_ms for each in v5e.batches} == {None}
     assert "No expected error" in v5e.expectation
+    assert ["no overhead" in each.expectation for each in (h100, v5e)] == [False, True]
 
 
 def test_energy_is_stated_where_power_is_known():
@@ -121,6 +122,25 @@ def test_precision_is_as_asked_or_the_widest_there_is():
 def test_mistakes_have_a_place(values, error, message):
     with pytest.raises(error, match=message):
         forecast(asked(**values))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("value: 320, unit: GB/s", "value: 0, unit: GB/s", "memory.bandwidth"),
+        ("value: 70, unit: W", "value: -70, unit: W", "power.peak"),
+        ("kind: roofline", "kind: cim", "cim"),
+    ],
+)
+def test_impossible_hardware_is_refused_with_the_place(tmp_path, old, new, place):
+    source = LIBRARY.resolve("hardware", "nvidia-t4").path.read_text("utf-8")
+    assert old in source
+    path = tmp_path / "nvidia-t4@1.0.0.yaml"
+    path.write_text(source.replace(old, new, 1), "utf-8")
+    with pytest.raises(ManifestError) as caught:
+        forecast(asked(hardware=str(path)))
+    assert place in str(caught.value)
+    assert path.name in str(caught.value)
 
 
 # -- scaling a measurement -----------------------------------------------------------------------

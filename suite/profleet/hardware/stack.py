@@ -24,6 +24,9 @@ TRAINED = "float32"
 WIDEST_FIRST = (TRAINED, "bfloat16", "float16", "float8", "float4", "int8", "int4", "float64")
 """The precision to compute in where none is asked for: the first that the device has."""
 
+OVERHEADS = ("op_s", "invoke_s")
+"""Parameters of what software takes; device models without them have it elsewhere."""
+
 
 @dataclass(frozen=True, eq=False)
 class ModelledStack:
@@ -67,7 +70,7 @@ class ModelledStack:
 
     @property
     def expectation(self) -> str:
-        """What error is to be expected, in one sentence."""
+        """What error is to be expected, in a sentence or two."""
         return expectation(self.device)
 
 
@@ -156,12 +159,18 @@ def precision_of(hardware: Hardware, dtype: str | None) -> str | None:
 
 
 def expectation(device: Device) -> str:
-    """Say in one sentence how far a device's predictions were from measurements."""
+    """Say in a sentence or two how far a device's predictions were from measurements."""
     known = device.calibration
     if known is None:
+        silent = not any(getattr(device, name, 1) for name in OVERHEADS)
         return (
             f"No expected error can be stated: predictions of {device.name} were never compared "
             "with measurements."
+        ) + (
+            " It states no overhead of driver and framework: real latencies are longer, at small "
+            "batches by far."
+            if silent
+            else ""
         )
     seen = "the fit had not seen" if known.held_out else "the fit had seen"
     points = "1 measured point" if known.points == 1 else f"{known.points} measured points"
