@@ -32,6 +32,7 @@ from profleet.simulate.results import (
 from profleet.simulate.schema import InvocationRecord, SimulationResult
 from profleet.simulate.settings import SimulateSettings
 from profleet.simulate.simulation import prepare
+from profleet.simulate.study.ratios import is_study
 from profleet.simulate.study.schedule import schedules_to_sweep
 from profleet.tracking import aside
 
@@ -81,7 +82,7 @@ def _simulate(
     settings: SimulateSettings, folder: Path, begun: InvocationRecord, title: str
 ) -> bool:
     """Simulate, write and log; return whether the user interrupted it."""
-    if settings.study.kind != "none":
+    if settings.study.kind == "lightspeed":
         from profleet.simulate.study.record import study_into
 
         study_into(settings, folder, begun, title)
@@ -90,8 +91,9 @@ def _simulate(
     if settings.tracking.uri is not None:
         aside.start(settings.tracking)
     scene = prepare(settings)
-    for note in scene.fleet.notes if title else ():  # the table of a sweep has no room for them
-        say(f"{title}{note}")
+    if COMMAND.sweep:  # the table of a sweep has no room for them
+        for note in scene.fleet.notes:
+            COMMAND.tell_once(note)
     started = time.perf_counter()
     with Progress(title, settings.replications) as progress:
         simulation = simulate_into(scene, folder, on_replication=progress.finished)
@@ -145,7 +147,9 @@ def _show(root: Path, folders: list[Path]) -> None:
     from profleet.report.simulation_html import write_sweep_report
     from profleet.report.simulation_tables import print_simulation, print_simulations
 
-    if COMMAND.sweep:
+    if any(is_study(load_simulation(folder)) for folder in folders):
+        _show_study(root, folders)
+    elif COMMAND.sweep:
         print_simulations(folders)
         with suppress(OSError):  # a picture is not worth a failed sweep
             write_sweep_report(root)
@@ -153,6 +157,22 @@ def _show(root: Path, folders: list[Path]) -> None:
     else:
         print_simulation(folders[0])
     say(f"Results: {root}")
+
+
+def _show_study(root: Path, folders: list[Path]) -> None:
+    from profleet.report.study_html import write_study_report
+    from profleet.report.study_tables import print_study
+    from profleet.simulate.study.ratios import load_study, write_study
+
+    study = load_study(folders)
+    print_study(folders, study)
+    if study is None:
+        return
+    write_study(root, study)
+    with suppress(OSError):
+        write_study_report(root, study, folders)
+    if COMMAND.sweep:
+        _log_sweep(root)
 
 
 def _log_sweep(root: Path) -> None:

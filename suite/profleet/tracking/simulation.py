@@ -18,6 +18,7 @@ from profleet.simulate.results import (
     load_simulation,
 )
 from profleet.simulate.schema import InvocationRecord, SimulationResult
+from profleet.simulate.study.ratios import STUDY, row_of, summarize_study
 from profleet.tracking.record import (
     MAX_VALUE,
     Number,
@@ -95,6 +96,9 @@ def sweep_of_simulations(root: Path) -> RunRecord:
     rows = [_row(result, invocation) for result, invocation in found]
     sweep = next((each.sweep_id for _, each in found if each.sweep_id), root.name)
     first = found[0][1].run_id
+    study = summarize_study(result for result, _ in found)
+    studied = [] if study is None else numbers_of(study.metrics)
+    ratios = {} if study is None else {"tables/study.json": [row_of(each) for each in study.rows]}
     return RunRecord(
         identity=f"simulations:{first}",
         name=f"sweep-{sweep}",
@@ -110,9 +114,14 @@ def sweep_of_simulations(root: Path) -> RunRecord:
             "mlflow.source.type": "LOCAL",
         },
         params={"simulations": str(len(found))},
-        numbers=[Number(f"sweep_{name}", float(n), 0) for name, n in sorted(counts.items())],
-        tables={"tables/simulations.json": rows},
-        files=[(root / name, name) for name in ("report.html", "plots") if (root / name).exists()],
+        numbers=[Number(f"sweep_{name}", float(n), 0) for name, n in sorted(counts.items())]
+        + [number._replace(key=tag_key(number.key)) for number in studied],
+        tables={"tables/simulations.json": rows, **ratios},
+        files=[
+            (root / name, name)
+            for name in ("report.html", "plots", STUDY)
+            if (root / name).exists()
+        ],
         revision=hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
     )
 

@@ -30,4 +30,17 @@ class LightspeedSettings(Settings):
     stop_after: Annotated[int, Field(ge=1)] | None
 
 
-StudySettings = Annotated[NoStudy | LightspeedSettings, Field(discriminator="kind")]
+class SteadySettings(Settings):
+    """The question of the Lightning study, put to a fleet; watts that nobody stated, by hardware.
+
+    What is simulated is in the other groups, which ``conf/study/lightspeed_steady.yaml`` sets.
+    """
+
+    kind: Literal["lightspeed_steady"]
+    idle_w: dict[str, Positive]
+    active_w: dict[str, Positive]
+
+
+StudySettings = Annotated[
+    NoStudy | LightspeedSettings | SteadySettings, Field(discriminator="kind")
+]
