@@ -66,6 +66,7 @@ def test_room_for_what_goes_in_is_added():
         ({"writable_root": True}, "writable_root=true"),
         ({"user": "0"}, "user=0"),
         ({"user": "root:1000"}, "user=root:1000"),
+        ({"user": "00:1000"}, "user=00:1000"),
         ({"cap_add": ("SYS_NICE", "IPC_LOCK")}, "cap_add=SYS_NICE,IPC_LOCK"),
         ({"seccomp": "unconfined"}, "seccomp=unconfined"),
         ({"pids": None}, "pids=null"),
@@ -75,6 +76,12 @@ def test_room_for_what_goes_in_is_added():
 )
 def test_each_departure_is_named(settings, name):
     assert settled(**settings).loosened == (name,)
+
+
+def test_numbers_of_a_command_line_are_names():
+    settled_with_numbers = settled(user=0, numa_nodes=0)
+    assert settled_with_numbers.numa_nodes == "0"
+    assert settled_with_numbers.loosened == ("user=0",)
 
 
 def test_a_smaller_limit_is_no_departure():
@@ -106,3 +113,4 @@ def test_settings_that_cannot_be(wrong):
     with pytest.raises(ConfigError) as error:
         settled(**wrong)
     assert next(iter(wrong)) in str(error.value)
+    assert "more problem" not in str(error.value)

@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from requests.exceptions import RequestException
 
 import containers
 from profleet.container import images, labels, layout
@@ -30,12 +31,16 @@ def test_the_image_of_a_framework_is_found(docker_engine: Engine, runner_image: 
 
 
 def test_the_image_that_a_lock_pins_is_found(docker_engine: Engine, runner_image: ImageRecord):
-    assert find(docker_engine, containers.framework(), runner_image.id) == runner_image
+    found = find(docker_engine, containers.framework(), expected=runner_image.id)
+    assert found == runner_image
 
 
-def refusal(engine: Engine, ref: str, expected: str | None = None) -> str:
+def refusal(
+    engine: Engine, manifest: str, ref: str | None = None, expected: str | None = None
+) -> str:
+    """What is said when a manifest names one image, and perhaps the settings another."""
     with pytest.raises(EngineError) as error:
-        find(engine, containers.framework(ref=ref), expected)
+        find(engine, containers.framework(ref=manifest), ref, expected)
     assert error.value.kind == "image"
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -45,6 +50,22 @@ def test_a_missing_image_says_how_to_build_it(docker_engine: Engine):
     said = refusal(docker_engine, "localhost/profleet/none:0")
     assert "has no image localhost/profleet/none:0" in said
     assert "profleet image build onnxruntime" in said
+
+
+def test_a_missing_image_of_the_user_is_not_one_to_build(docker_engine: Engine):
+    said = refusal(docker_engine, "localhost/profleet/none:0", ref="somebody/image:1")
+    assert "has no image somebody/image:1" in said
+    assert "leave out executor.image" in said
+    assert "profleet image build" not in said
+
+
+def test_a_missing_image_of_a_registry_is_one_to_pull(docker_engine: Engine):
+    ref = "registry.example:5000/runner:1"
+    image = containers.framework().images["amd64"].model_copy(update={"ref": ref, "digest": OTHER})
+    images_of = {docker_engine.architecture: image}
+    framework = containers.framework().model_copy(update={"images": images_of})
+    with pytest.raises(EngineError, match=f"Pull it: docker pull {ref}@{OTHER}"):
+        find(docker_engine, framework)
 
 
 def test_an_image_of_another_architecture_is_refused(docker_engine: Engine):
@@ -58,9 +79,9 @@ def test_an_image_of_another_architecture_is_refused(docker_engine: Engine):
 def test_another_image_than_the_locked_one_is_refused(
     docker_engine: Engine, runner_image: ImageRecord
 ):
-    said = refusal(docker_engine, runner_image.ref, OTHER)
+    said = refusal(docker_engine, runner_image.ref, expected=OTHER)
     assert runner_image.id in said
-    assert f"the lock pins {OTHER}" in said
+    assert f"executor.image_id pins {OTHER}" in said
 
 
 def test_another_image_than_the_published_one_is_refused(
@@ -83,9 +104,10 @@ def test_an_image_of_other_sources_is_refused_unless_it_is_pinned(docker_engine:
     with containers.temporary_ref(docker_engine) as ref:
         old = containers.load_image(docker_engine, ref, containers.runner_labels())
         said = refusal(docker_engine, ref)
-        pinned = find(docker_engine, containers.framework(ref=ref), old.id)
+        pinned = find(docker_engine, containers.framework(), ref, old.id)
     assert "made from other sources" in said
     assert load("onnxruntime").revision[:12] in said
+    assert f"executor.image_id={old.id}" in said
     assert pinned.id == old.id
 
 
@@ -112,6 +134,26 @@ def test_the_packages_inside_are_the_locked_ones(
 def test_asking_leaves_no_container(docker_engine: Engine, runner_image: ImageRecord):
     images.packages(docker_engine, runner_image, cached=False)
     assert listings(docker_engine, runner_image) == []
+
+
+def test_an_engine_that_stops_while_a_container_looks(
+    docker_engine: Engine, runner_image: ImageRecord, monkeypatch: pytest.MonkeyPatch
+):
+    """Not even the removal is answered then."""
+    api, remove = docker_engine.client.api, docker_engine.client.api.remove_container
+    made = []
+
+    def silent(*arguments, **_):
+        made.append(arguments[0])
+        raise RequestException("Connection aborted.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(api, "start", silent)
+        patch.setattr(api, "wait", silent)
+        patch.setattr(api, "remove_container", silent)
+        with pytest.raises(EngineError, match=r"stopped answering.*start it again"):
+            images.packages(docker_engine, runner_image, cached=False)
+    remove(made[0], force=True)
 
 
 def test_an_image_that_cannot_tell_its_packages_is_refused(docker_engine: Engine):

@@ -119,6 +119,16 @@ def test_what_the_executor_knows_stands_in_for_a_runner_that_said_nothing(left):
     assert result.reason == "The runner knows better."
 
 
+def test_memory_that_runs_out_in_a_container_names_its_settings(left):
+    scratch, folder, ticket = left
+    failure = {"kind": "out_of_memory", "message": "It ran out.", "hint": "Give it more."}
+    (scratch / "failure.json").write_text(json.dumps(failure))
+    here = collect(scratch, folder, ticket, ended(scratch, 6))
+    assert "executor" not in (here.hint or "")
+    inside = collect(scratch, folder, replace(ticket, executor="docker"), ended(scratch, 6))
+    assert "executor.memory_mb" in inside.hint
+
+
 def deep(path):
     path.write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
 

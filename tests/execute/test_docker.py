@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from docker.errors import APIError
+from requests import Response
 
 import containers
 from attackers import Attack, things_of, told
@@ -280,7 +282,7 @@ def test_a_timeout_ends_it_and_keeps_what_was_measured(attack):
 
 
 def test_a_fork_bomb_is_contained(attack):
-    ended, _ = attack(
+    ended, folder = attack(
         """
         while True:
             try:
@@ -288,9 +290,54 @@ def test_a_fork_bomb_is_contained(attack):
             except OSError:
                 pathlib.Path("refused").touch()
         """,
-        timeout_seconds=3.0,
+        timeout_seconds=2.0,
     )
     assert ended.timed_out
+    assert taken(folder) == ["refused"], "the limit was reached"
+
+
+def test_an_engine_that_cannot_freeze_gives_the_result_all_the_same(attack, monkeypatch):
+    """Rootless engines without cgroup v2 cannot."""
+
+    def cannot(_):
+        raise APIError("cannot pause")
+
+    monkeypatch.setattr(attack.engine.client.api, "pause", cannot)
+    ended, folder = attack("pathlib.Path('profile.json').write_text('1')")
+    assert (ended.code, ended.failure) == (0, None)
+    assert taken(folder) == ["profile.json"]
+
+
+def test_an_interrupted_removal_is_not_made_twice(attack, monkeypatch, capsys):
+    """A second Ctrl-C while the engine removes the container: it is already doing so."""
+    api, remove = attack.engine.client.api, attack.engine.client.api.remove_container
+    times = []
+
+    def interrupted(*arguments, **words):
+        times.append(arguments)
+        if len(times) == 1:
+            raise KeyboardInterrupt
+        remove(*arguments, **words)
+        response = Response()
+        response.status_code = 409
+        raise APIError("removal is already in progress", response)
+
+    monkeypatch.setattr(api, "remove_container", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        attack("pathlib.Path('profile.json').write_text('1')", weights="archive")
+    assert len(times) == 2
+    assert "left" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"network": "nowhere"}, "nowhere"), ({"cap_add": ("NONE",)}, "CAP_NONE")],
+)
+def test_a_setting_that_the_engine_refuses(attack, settings, named):
+    executor = attack.executor(**settings)
+    with pytest.raises(EngineError, match=rf"{named}.*Change the setting"):
+        docker.surroundings(attack.engine, attack.image.id, executor.confinement)
+    assert things_of(attack.engine, "surroundings") == []
 
 
 def test_an_interrupt_leaves_nothing_and_keeps_what_was_measured(attack):

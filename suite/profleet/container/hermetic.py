@@ -100,7 +100,7 @@ def _loosened(settings: DockerSettings, *, swap_limit: bool) -> list[str]:
     departures = {
         f"network={settings.network}": settings.network != "none",
         "writable_root=true": settings.writable_root,
-        f"user={settings.user}": user in {"0", "root"},
+        f"user={settings.user}": user == "root" or (user.isdecimal() and int(user) == 0),
         f"cap_add={','.join(settings.cap_add)}": bool(settings.cap_add),
         "seccomp=unconfined": settings.seccomp != "default",
         "pids=null": settings.pids is None,

@@ -5,6 +5,7 @@ Nothing here pulls or builds: what a job executes in is there before, or it is a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections.abc import Mapping
@@ -59,47 +60,50 @@ class ImageRecord:
         }
 
 
-def find(engine: Engine, framework: Framework, expected: str | None = None) -> ImageRecord:
+def find(
+    engine: Engine, framework: Framework, ref: str | None = None, expected: str | None = None
+) -> ImageRecord:
     """Return the image in which ``framework`` executes on ``engine``.
 
     Args:
         engine: where it must be.
         framework: its ``images`` name the image for the engine's architecture.
-        expected: id or digest that a lock pins, or None.
+        ref: the image that ``executor.image`` names in place of that; None: it names none.
+        expected: id or digest that ``executor.image_id`` pins, or None.
 
     Raises:
         EngineError: of kind ``image``: the manifest names none for this architecture, it is
             missing, for another architecture, not the one that is pinned, no runner's image, or
             made from other sources than Profleet has now.
     """
-    named = named_image(engine, framework)
-    record = inspect(engine, named.ref)
+    digest = None
+    cure = "Build, load or pull it, or leave out executor.image to have the one of the manifest."
+    if ref is None:
+        named = named_image(engine, framework)
+        ref, digest, cure = named.ref, named.digest, _obtain(framework, named)
+    record = inspect(engine, ref)
     if record is None:
-        raise EngineError(
-            f"The engine has no image {named.ref} for {framework.name}. "
-            f"{_obtain(framework, named)}",
-            "image",
-        )
+        raise EngineError(f"The engine has no image {ref} for {framework.name}. {cure}", "image")
     if record.architecture != engine.architecture:
         raise EngineError(
             f"The image {record.ref} is for {record.architecture}, this engine's machine is "
-            f"{engine.architecture}. {_obtain(framework, named)}",
+            f"{engine.architecture}. {cure}",
             "image",
         )
-    for pinned, by in ((named.digest, "the framework's manifest"), (expected, "the lock")):
+    for pinned, by in ((digest, "the framework's manifest"), (expected, "executor.image_id")):
         if pinned is not None and pinned not in {record.id, record.digest}:
             raise EngineError(
-                f"The image {record.ref} is {record.pin}, and {by} pins {pinned}. Fetch or load "
-                "the pinned image, or lock again to measure in this one.",
+                f"The image {record.ref} is {record.pin}, and {by} pins {pinned}. Pull or load "
+                "the pinned image, or pin this one to measure in it.",
                 "image",
             )
     if record.labels.get(labels.KIND) != "runner":
         raise EngineError(
             f"The image {record.ref} is not one of a Profleet runner: it has no label "
-            f"{labels.KIND}=runner. {_obtain(framework, named)}",
+            f"{labels.KIND}=runner. {cure}",
             "image",
         )
-    if named.digest is None and expected is None and framework.name in recipe.recipes():
+    if digest is None and expected is None and framework.name in recipe.recipes():
         _refuse_stale(record, framework.name)
     return record
 
@@ -111,7 +115,8 @@ def _refuse_stale(record: ImageRecord, name: str) -> None:
     if made != wanted:
         raise EngineError(
             f"The image {record.ref} was made from other sources (revision {made[:12]}) than this "
-            f"Profleet has ({wanted[:12]}). Build it again: profleet image build {name}.",
+            f"Profleet has ({wanted[:12]}). Build it again (profleet image build {name}), or pin "
+            f"it as it is: executor.image_id={record.id}.",
             "image",
         )
 
@@ -241,7 +246,16 @@ def _ask(engine: Engine, record: ImageRecord) -> bytes:
         raise explain(error, doing, engine.endpoint) from error
     finally:
         if container is not None:
-            container.remove(v=True, force=True)
+            remove_quietly(engine, str(container.id))
+
+
+def remove_quietly(engine: Engine, container: str) -> None:
+    """Remove a container that only looked; one that stays is cleared by the next run."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    with contextlib.suppress(DockerException, RequestException):
+        engine.client.api.remove_container(container, v=True, force=True)
 
 
 def _read(path: Path) -> dict[str, str] | None:
@@ -265,7 +279,7 @@ def _write(path: Path, value: dict[str, str]) -> None:
 
 def _obtain(framework: Framework, image: Image) -> str:
     if image.digest is not None and "/" in image.ref and not image.ref.startswith("localhost/"):
-        return f"Pull it: docker pull {image.ref.partition(':')[0]}@{image.digest}."
+        return f"Pull it: docker pull {image.ref}@{image.digest}."
     return f"Build it: profleet image build {framework.name}."
 
 

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Final, cast
 
 from profleet.container import layout, owner
 from profleet.container.engine import Engine, explain
-from profleet.container.images import HERMETIC, ImageRecord
+from profleet.container.images import HERMETIC, ImageRecord, remove_quietly
 from profleet.container.recipe import tree_sha256
 from profleet.errors import EngineError
 
@@ -128,7 +128,7 @@ def read(engine: Engine, record: ImageRecord) -> Found:
         raise explain(error, f"reading {record.ref}", engine.endpoint) from error
     finally:
         if container is not None:
-            api.remove_container(container, v=True, force=True)
+            remove_quietly(engine, str(container))
 
 
 def _sort(file: IO[bytes]) -> Found:

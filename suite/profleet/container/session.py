@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 HOLDER: Final = ("/bin/sh", "-c", "trap '' CHLD; exec cat")
 """Waits, and leaves no zombies of others: it is process 1 of the container."""
 END_SECONDS = 10.0
+CONFLICT: Final = 409
 PEAK: Final = "/sys/fs/cgroup/memory.peak"
 
 
@@ -147,7 +148,10 @@ class Session:
                 getattr(output, "_sock", output).shutdown(socket.SHUT_RDWR)
 
     def freeze(self) -> bool:
-        """Stop everything in the container where it is; False where the container has ended."""
+        """Stop everything in the container where it is; False where the container has ended.
+
+        An engine that cannot (rootless, without cgroup v2) lets it go on; it is not trusted anyway.
+        """
         from docker.errors import APIError
 
         with self._explained(f"freezing the container {self._name}"):
@@ -155,7 +159,7 @@ class Session:
                 self._api.pause(self.id)
             except APIError:  # not running any more, or frozen already
                 state = self._api.inspect_container(self.id)["State"]
-                return bool(state.get("Paused"))
+                return bool(state.get("Running") or state.get("Paused"))
         return True
 
     def kill(self) -> None:
@@ -173,7 +177,7 @@ class Session:
             return dict(self._api.inspect_container(self.id)["State"])
 
     def _remove(self) -> None:
-        from docker.errors import NotFound
+        from docker.errors import APIError, NotFound
 
         with self._closing:
             if self._input is not None:
@@ -183,8 +187,13 @@ class Session:
             if self._id is None:
                 return
             with self._explained(f"removing the container {self._name}"):
-                with contextlib.suppress(NotFound):
+                try:
                     self._api.remove_container(self._id, v=True, force=True)
+                except NotFound:
+                    pass
+                except APIError as error:
+                    if error.status_code != CONFLICT:  # being removed: an interrupt came between
+                        raise
                 self._id = None
 
     # -- files and readings ----------------------------------------------------------------------

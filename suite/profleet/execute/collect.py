@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from profleet import __version__
 from profleet.errors import StoreError
-from profleet.execute.executor import CONTAINER, LOG, Exit, Failure
+from profleet.execute.executor import CONTAINER, LOG, MORE_MEMORY, Exit, Failure
 from profleet.execute.foreign import copy_file, copy_folder, last_line, read_object, text
 from profleet.execute.provenance import Fields, provenance
 from profleet.profile.metrics import metrics_of
@@ -226,7 +226,9 @@ def _failure(scratch: Path, ticket: Ticket, ended: Exit | None) -> Failure | Non
         return ended.failure or _untold(scratch, ended)
     hint = text(told["hint"]) if kind == "unsupported" and told.get("hint") else ""
     if kind != "unsupported":
-        hint = f"{_advice(told.get('hint'))}{_partial(scratch)}".strip()
+        inside = kind == "out_of_memory" and ticket.executor == "docker"
+        advice = MORE_MEMORY if inside else _advice(told.get("hint"))
+        hint = f"{advice}{_partial(scratch)}".strip()
     return Failure(kind, message + _refused(scratch), hint or None)
 
 

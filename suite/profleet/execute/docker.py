@@ -27,6 +27,7 @@ from profleet.execute.executor import (
     GO_ON,
     LOG,
     LONGEST_LINE,
+    MORE_MEMORY,
     Exit,
     Failure,
     OnEvent,
@@ -237,7 +238,7 @@ class _Run:
         return Failure(
             "out_of_memory",
             f"The memory of the container ran out{under}: the kernel killed the runner{used}.",
-            "Use smaller batch sizes or a smaller model, or raise executor.memory_mb.",
+            MORE_MEMORY,
         )
 
 
@@ -294,6 +295,32 @@ def surroundings(engine: Engine, image: str, confinement: Confinement) -> dict[s
     Raises:
         EngineError: the container cannot be made, or the image has no such capture.
     """
+    try:
+        printed = _look(engine, image, confinement)
+    except EngineError as error:
+        if error.kind != "refused":
+            raise
+        raise EngineError(
+            f"{error} Change the setting that this is about: measure.cpus, or one of executor "
+            "(profleet run executor=docker --cfg job --package executor shows them).",
+            "refused",
+        ) from error
+    try:
+        fields = json.loads(printed)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict) or not all(isinstance(each, dict) for each in fields.values()):
+        raise EngineError(
+            f"The image {image} does not tell its environment: it has no working "
+            "profleet_runner, or too little memory for it. Build it again (profleet image build), "
+            "or raise executor.memory_mb.",
+            "image",
+        )
+    return fields
+
+
+def _look(engine: Engine, image: str, confinement: Confinement) -> bytearray:
+    """What the runner's environment capture prints in such a container, cut off at its limit."""
     label = owner.mine("job", "surroundings")
     printed = bytearray()
 
@@ -317,15 +344,4 @@ def surroundings(engine: Engine, image: str, confinement: Confinement) -> dict[s
             session.execute((layout.PYTHON, "-P", "-m", "profleet_runner.environment"), keep)
         finally:
             timer.cancel()
-    try:
-        fields = json.loads(printed)
-    except (ValueError, RecursionError):
-        fields = None
-    if not isinstance(fields, dict) or not all(isinstance(each, dict) for each in fields.values()):
-        raise EngineError(
-            f"The image {image} does not tell its environment: it has no working "
-            "profleet_runner, or too little memory for it. Build it again (profleet image build), "
-            "or raise executor.memory_mb.",
-            "image",
-        )
-    return fields
+    return printed

@@ -24,6 +24,11 @@ CONTAINER: Final = "container.json"
 """What an executor tells of the container it used, in the job's folder beside the result."""
 GO_ON: Final = "What is finished stays; the same command with resume=true does the rest."
 
+MORE_MEMORY: Final = (
+    "Use smaller batch sizes or a smaller model, or raise executor.memory_mb (of the container) or "
+    "executor.memory_limit_mb (of each process), whichever was reached."
+)
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -21,6 +21,9 @@ BatchSize = Annotated[int, Field(gt=0, le=65536)]
 MAX_THREADS = 1024  # a slip of the keyboard beyond it keeps a machine busy with starting threads
 
 
+SMALLEST_MB = 64
+
+
 class Settings(BaseModel):
     """Base of every part of the configuration: immutable, no unknown keys."""
 
@@ -134,7 +137,23 @@ class ProcessSettings(Settings):
 
     kind: Literal["process"]
     python: str | None = Field(description="interpreter of the runner; null: the one that runs us")
-    memory_limit_mb: Annotated[int, Field(ge=64)] | None
+    memory_limit_mb: Annotated[int, Field(ge=SMALLEST_MB)] | None
+
+
+def _number_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Word = Annotated[str, BeforeValidator(_number_as_text)]
+"""Text that may look like a number: ``0`` on a command line is one for Hydra."""
+
+
+def _megabytes(value: Any) -> Any:
+    """Refuse in one sentence what a union would refuse in two."""
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if value == "auto" or (number and value >= SMALLEST_MB):
+        return value
+    raise ValueError(f"should be a number of at least {SMALLEST_MB}, auto or null")
 
 
 class DockerSettings(Settings):
@@ -145,17 +164,17 @@ class DockerSettings(Settings):
     image_id: Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")] | None = Field(
         description="id or digest that the image must have, as a lock pins it; null: any"
     )
-    memory_limit_mb: Annotated[int, Field(ge=64)] | None
-    memory_mb: Annotated[int, Field(ge=64)] | Literal["auto"] | None = Field(
+    memory_limit_mb: Annotated[int, Field(ge=SMALLEST_MB)] | None
+    memory_mb: Annotated[int | Literal["auto"], BeforeValidator(_megabytes)] | None = Field(
         description="of the whole container, without swap; auto: 80 % of the engine's; null: none"
     )
     pids: Annotated[int, Field(ge=16)] | None = Field(description="processes and threads at most")
-    user: Annotated[str, Field(pattern=r"^\w[\w.-]*(:\w[\w.-]*)?$")] | None
+    user: Annotated[Word, Field(pattern=r"^\w[\w.-]*(:\w[\w.-]*)?$")] | None
     network: Annotated[str, Field(pattern=r"^[\w.:-]+$")]
     writable_root: bool
     cap_add: tuple[Annotated[str, Field(pattern="^[A-Z_]+$")], ...]
     seccomp: Literal["default", "unconfined"]
-    numa_nodes: Annotated[str, Field(pattern=r"^\d+([-,]\d+)*$")] | None
+    numa_nodes: Annotated[Word, Field(pattern=r"^\d+([-,]\d+)*$")] | None
     tmp_mb: int = Field(ge=1)
     results_mb: int = Field(ge=8)
     weights: Literal["volume", "archive"]

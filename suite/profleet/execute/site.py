@@ -17,7 +17,7 @@ from profleet.execute.executor import Executor, Failure
 from profleet.execute.process import ProcessExecutor
 from profleet.execute.settings import DockerSettings, ProcessSettings, RunSettings
 from profleet.hardware.detect import machine_class, snapshot
-from profleet.manifest.documents import Framework, Image
+from profleet.manifest.documents import Framework
 from profleet.manifest.lock import Lock, LockedImage, Stack, lock_stack
 
 if TYPE_CHECKING:
@@ -114,11 +114,8 @@ class DockerSite:
 
         if (missing := self._missing_devices(framework)) is not None:
             return Place.without(missing)
-        wanted = framework
-        if (ref := self.settings.image) is not None:
-            named = {self.engine.architecture: Image(ref=ref)}
-            wanted = framework.model_copy(update={"images": named})
-        image = images.find(self.engine, wanted, self.settings.image_id)
+        wanted = self.settings
+        image = images.find(self.engine, framework, wanted.image, wanted.image_id)
         confinement = confine(
             self.settings,
             framework.container,
