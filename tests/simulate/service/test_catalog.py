@@ -271,7 +271,7 @@ def test_a_profile_is_read_once_and_its_notes_are_kept(tmp_path):
         ({"experiment": "a", "mlflow": "b"}, "give one of path"),
         ({"path": "a", "alias": "b"}, "unknown key"),
         ({"path": ""}, "path: "),
-        (3, "valid dictionary"),
+        (3, "must be a group of keys"),
     ],
 )
 def test_sources_are_checked(source, said):
