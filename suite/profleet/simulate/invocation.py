@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from profleet.application import Refused
 from profleet.errors import ConfigError, ProfleetError, StoreError
+from profleet.execute.invocation import say
 from profleet.execute.settings import TrackingSettings, store_of, tracking_of, unresolved
 
 
@@ -31,6 +32,7 @@ class Invocation:
     interrupted: bool = False
     mistake: ProfleetError | None = None
     failed: bool = False
+    told: set[str] = field(default_factory=set)
 
     def note(self, config: DictConfig, key: str) -> None:
         """Remember where results and logs go.
@@ -50,6 +52,12 @@ class Invocation:
         if "tracking" in config:
             with suppress(ConfigError):  # the job says it
                 self.tracking = tracking_of(config)
+
+    def tell_once(self, note: str) -> None:
+        """Print a note for people, unless an earlier job had the same."""
+        if note not in self.told:
+            self.told.add(note)
+            say(note)
 
     def tidy(self) -> bool:
         """Remove the folder if nothing but Hydra wrote into it; return whether results may be."""
