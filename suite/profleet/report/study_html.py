@@ -32,7 +32,6 @@ def write_study_report(root: Path, study: StudySummary, folders: Sequence[Path])
     """
     jobs = load_jobs(folders)
     known = [job.invocation for job in jobs if job.invocation is not None]
-    unsteady = {row.device for row in study.rows if not row.steady_state}
     return write_page(
         root / PAGE,
         "study.html",
@@ -43,7 +42,7 @@ def write_study_report(root: Path, study: StudySummary, folders: Sequence[Path])
         schedules=len({row.schedule for row in study.rows}),
         ratios=list(_ratios(study)),
         rows=study.rows,
-        unsteady=sorted(unsteady),
+        unsteady=study.unsteady,
         compute=_compute(study),
         steady=[_steady(job) for job in jobs if _is_fleet(job)],
         steady_metrics=STEADY,

@@ -42,13 +42,12 @@ def print_study(
     ratios = _ratios(study)
     if ratios.row_count:
         console.print(ratios)
-    unsteady = sorted({row.device for row in study.rows if not row.steady_state})
-    if unsteady:
+    if study.unsteady:
         console.print()
         console.print(
             safe_text(
-                f"No steady state: {', '.join(unsteady)}. An offered load of 1 or more has no mean "
-                "completion time of its own; what is printed depends on when the study ends.",
+                f"No steady state: {', '.join(study.unsteady)}. An offered load of 1 or more has "
+                "no mean completion time of its own: it depends on when the study ends.",
                 "yellow",
             )
         )

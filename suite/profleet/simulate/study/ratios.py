@@ -7,6 +7,7 @@ a device is that over all networks. Only schedules that the reference has, too, 
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -52,6 +53,17 @@ class StudySummary(Record):
     reference: str = REFERENCE
     rows: list[Row]
     metrics: dict[str, Metric]
+
+    @property
+    def unsteady(self) -> list[str]:
+        """The devices without a steady state; with how many schedules, where not with all."""
+        counts = Counter(row.device for row in self.rows)
+        over = Counter(row.device for row in self.rows if not row.steady_state)
+        return [
+            device if over[device] == counts[device]
+            else f"{device} ({over[device]} of {counts[device]} schedules)"
+            for device in over
+        ]  # fmt: skip
 
 
 class Key(NamedTuple):
