@@ -69,7 +69,7 @@ def test_a_machine_that_is_as_its_profile_lies_within_the_noise(tmp_path):
         assert load.offered_load == pytest.approx([load.load] * 2, rel=0.08)
         for quantile in load.quantiles.values():
             assert quantile.low_ms < quantile.simulated_ms < quantile.high_ms
-            assert quantile.within_noise
+            assert quantile.verdict == "within noise"
             assert abs(quantile.difference) < 0.15
     assert validation.stack.startswith("squeezenet under onnxruntime")
     assert validation.replications == 2 * 40 * 2
@@ -78,8 +78,14 @@ def test_a_machine_that_is_as_its_profile_lies_within_the_noise(tmp_path):
 def test_a_machine_that_is_slower_than_its_profile_does_not(tmp_path):
     validation = compare(measured(tmp_path / "v", slower=1.12))
     for load in validation.loads:
-        assert not load.quantiles["p50"].within_noise
+        assert load.quantiles["p50"].verdict == "outside"
         assert load.quantiles["p50"].difference > 0.1
+
+
+def test_profiles_that_disagree_by_far_tell_nothing(tmp_path):
+    root = measured(tmp_path / "v", rounds=1)
+    make_profile_dir(sweep_folder(root, 1), batch_sizes=(1,), base_ms=12.0)
+    assert compare(root).loads[0].quantiles["p50"].verdict == "too noisy to tell"
 
 
 def test_rounds_that_are_not_complete_do_not_count(tmp_path):

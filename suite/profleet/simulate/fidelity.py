@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -40,6 +40,11 @@ REPLICATIONS = 200
 
 NOISE = 0.95
 """Share of the replications that the interval holds."""
+
+TELLING = 2.0
+"""An interval whose ends differ by more than this factor tells nothing."""
+
+Verdict = Literal["within noise", "outside", "too noisy to tell"]
 
 NO_BOUND_MS = 60_000.0
 """Latency bound of the scenario: out of reach, so that no test is given up."""
@@ -79,7 +84,7 @@ class Quantile(Record):
     difference: float = Field(
         description="median of the measured ones over the simulated one, less 1"
     )
-    within_noise: bool = Field(description="the median of the measured ones lies in the interval")
+    verdict: Verdict = Field(description="where the median of the measured ones lies")
 
 
 class LoadResult(Record):
@@ -108,6 +113,7 @@ class Validation(Record):
     confidence: float = NOISE
     replications: int = Field(description="behind every simulated quantile")
     loads: list[LoadResult]
+    warnings: list[str] = Field(description="of the profiles, each once")
 
 
 # -- measuring -------------------------------------------------------------------------------------
@@ -226,6 +232,7 @@ def compare(root: Path) -> Validation:
         service_mean_ms=[mean_ms(sweep) for sweep in sweeps],
         process_cv=[_process_cv(sweep_folder(root, n)) for n in range(len(sweeps))],
         replications=2 * REPLICATIONS * width,
+        warnings=list(dict.fromkeys(each for sweep in sweeps for each in sweep.warnings)),
         loads=[
             _side_by_side(load, rate, seen[n * width : (n + 1) * width])
             for n, (load, rate) in enumerate(zip(plan.loads, plan.rates_rps, strict=True))
@@ -308,7 +315,7 @@ def _side_by_side(load: float, rate: float, seen: list[_Seen]) -> LoadResult:
             low_ms=float(low),
             high_ms=float(high),
             difference=float(typical / middle - 1),
-            within_noise=bool(low <= typical <= high),
+            verdict=_verdict(low, typical, high),
         )
     return LoadResult(
         load=load,
@@ -317,6 +324,12 @@ def _side_by_side(load: float, rate: float, seen: list[_Seen]) -> LoadResult:
         offered_load=[each.load for each in seen],
         quantiles=quantiles,
     )
+
+
+def _verdict(low: float, value: float, high: float) -> Verdict:
+    if high > TELLING * low:
+        return "too noisy to tell"
+    return "within noise" if low <= value <= high else "outside"
 
 
 def _complete(root: Path, plan: Plan) -> Iterator[int]:

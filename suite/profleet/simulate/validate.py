@@ -76,6 +76,8 @@ def execute(parsed: argparse.Namespace) -> int:
     write_json(output / f"{NAME}.json", validation.model_dump(mode="json", by_alias=True))
     _draw(validation, output)
     _print(validation)
+    for warning in validation.warnings:
+        say(f"Note: {warning}")
     say(f"Results: {output}")
     return 0
 
@@ -131,7 +133,7 @@ def _print(validation: Validation) -> None:
                 f"{quantile.simulated_ms:.2f}",
                 f"{quantile.low_ms:.2f} to {quantile.high_ms:.2f}",
                 f"{quantile.difference:+.1%}",
-                "within noise" if quantile.within_noise else "outside",
+                quantile.verdict,
             )
     make_console().print(table)
 
@@ -146,7 +148,7 @@ def _measured(quantile: Quantile) -> str:
 
 def _draw(validation: Validation, folder: Path) -> None:
     from profleet.profile.store import replacing
-    from profleet.report.style import color, legend, marker, picture
+    from profleet.report.style import color, legend, marker, picture, plain_log
 
     with picture(f"Measured and simulated latency: {validation.stack}") as (figure, axes):
         names = list(validation.loads[0].quantiles)
@@ -161,18 +163,22 @@ def _draw(validation: Validation, folder: Path) -> None:
             ]
             axes.errorbar(
                 [place + shift for place in places], middle, yerr=errors, fmt="_", capsize=5,
-                color=color(number), label=f"{name} simulated, with noise",
+                color=color(number), label=f"{name}: points measured, bar simulated with noise",
             )  # fmt: skip
             for place, each in zip(places, quantiles, strict=True):
                 axes.plot(
                     [place + shift] * len(each.measured_ms), each.measured_ms,
                     linestyle="", marker=marker(number), color=color(number), alpha=0.7,
-                    label=f"{name} measured" if place == 0 else None,
                 )  # fmt: skip
         axes.set_xticks(list(places), [f"{load.load:g}" for load in validation.loads])
+        axes.set_xlim(-0.5, len(validation.loads) - 0.5)
         axes.set_xlabel("load")
         axes.set_ylabel("latency, ms")
-        axes.set_yscale("log")
+        shown = [q for load in validation.loads for q in load.quantiles.values()]
+        low = min(min(each.low_ms, *each.measured_ms) for each in shown)
+        high = max(max(each.high_ms, *each.measured_ms) for each in shown)
+        if not plain_log(axes, "y", low, high):
+            axes.set_ylim(bottom=0)
         legend(figure, axes)
         with replacing(folder / f"{NAME}.svg") as path:
             figure.savefig(path, format="svg", metadata={"Date": None})
