@@ -87,12 +87,14 @@ def test_a_step_that_fails_is_named(
     builder: Builder, docker_engine: Engine, runner_image: ImageRecord
 ):
     usable(builder)
-    dockerfile = f"FROM {runner_image.labels[labels.BASE_NAME]}\nRUN exit 7\n".encode()
+    base = runner_image.labels[labels.BASE_NAME]
+    dockerfile = f"FROM {base}\nRUN echo six times $((3 + 4)) >&2; exit 7\n".encode()
     said: list[str] = []
     with context_of(dockerfile) as context, pytest.raises(EngineError, match=r"\b7\b") as error:
         BUILDERS[builder](docker_engine, context, "localhost/x:y", {}, {}, said.append, False)
     assert error.value.kind == "build"
     assert "localhost/x:y" in str(error.value)
+    assert "six times 7" in str(error.value), "what the step itself said last"
 
 
 def test_a_base_that_cannot_be_had_says_what_else(docker_engine: Engine):

@@ -56,7 +56,9 @@ def test_an_image_is_built_listed_verified_and_removed(
         assert [each["outcome"] for each in found] == ["passed"] * 5
         containers.derive(docker_engine, ref, image_id, "RUN touch /opt/profleet/venv/bin/tool")
         assert main(["image", "verify", "onnxruntime", *folder]) == 1
-        assert "bin/tool is not of a locked wheel" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert "bin/tool is not of a locked wheel" in told
+        assert "Build it again: profleet image build onnxruntime" in told
         assert main(["image", "prune", "--all", "--dry-run"]) == 0
         assert f"would remove image {ref}" in capsys.readouterr().out
 

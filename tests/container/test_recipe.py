@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -114,3 +116,11 @@ def test_equal_contexts_are_equal_bytes(tmp_path: Path):
         path.touch()
     with open_context(recipe, [second, first]) as file:
         assert file.read() == bytes_then
+
+
+def test_a_folder_that_cannot_be_locked_is_named():
+    command = [sys.executable, str(data_dir("containers") / "lock"), "onnxruntim"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "there is no containers/onnxruntim/requirements.in" in done.stderr
+    assert "Traceback" not in done.stderr

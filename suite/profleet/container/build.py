@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -26,6 +27,11 @@ Builder = Literal["classic", "buildkit"]
 DEFAULT_BASE: Final = "docker.io/library/python:3.11-slim-bookworm"
 """The default of every Dockerfile's ``BASE_IMAGE``."""
 BOOTSTRAP: Final = "bootstrap"
+_OF_A_STEP: Final = re.compile(r"^#\d+ \d+\.\d+ ")
+"""What BuildKit puts before each line that a step prints: its number and the seconds."""
+_OF_THE_BUILDER: Final = re.compile(r"Step \d|Removing intermediate container| *---> ")
+"""How the lines begin that the classic builder adds to what a step prints."""
+_COLOR: Final = re.compile(r"\x1b\[[\d;]*m")
 _LAST_WITHOUT_BUILDX: Final = 22
 """Docker's clients up to this major version have BuildKit built in; later ones need a plugin."""
 
@@ -137,6 +143,7 @@ def _classic(
     cached: bool,
 ) -> None:
     doing = f"building {ref}"
+    last = ""
     try:
         stream = engine.client.api.build(
             fileobj=context,
@@ -152,9 +159,11 @@ def _classic(
         )
         for chunk in stream:
             if "error" in chunk:
-                raise EngineError(f"While {doing}: {str(chunk['error']).strip()}.", "build")
+                what = " ".join(str(chunk["error"]).split())
+                raise EngineError(f"While {doing}: {what}. It said last: {last}", "build")
             for line in str(chunk.get("stream", "")).splitlines():
                 if line.strip():
+                    last = last if _OF_THE_BUILDER.match(line) else _COLOR.sub("", line).strip()
                     note(line.rstrip())
     except Exception as error:
         raise explain(error, doing, engine.endpoint) from error
@@ -195,7 +204,11 @@ def _buildkit(
     if process.returncode:
         errors = [line for line in said if "ERROR" in line or "error:" in line.lower()]
         reason = (errors or said or [f"{client} ended without a word"])[-1]
-        raise EngineError(f"While building {ref} with BuildKit: {reason.rstrip('.')}.", "build")
+        told = [line for line in said if _OF_A_STEP.match(line)]
+        last = f" It said last: {_OF_A_STEP.sub('', told[-1])}" if told else ""
+        raise EngineError(
+            f"While building {ref} with BuildKit: {reason.rstrip('.')}.{last}", "build"
+        )
 
 
 BUILDERS: Final = {"classic": _classic, "buildkit": _buildkit}

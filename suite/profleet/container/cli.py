@@ -189,7 +189,7 @@ def _verify(parsed: argparse.Namespace) -> int:
         plain = {name: [vars(each) for each in findings] for name, findings in found.items()}
         print(json.dumps(plain, indent=2))
     else:
-        _show(found)
+        _show(found, again=not parsed.lock)
     return int(any(each.outcome == "failed" for findings in found.values() for each in findings))
 
 
@@ -220,7 +220,8 @@ def _locked_image(engine: Engine, ref: str, name: str = "NAME") -> ImageRecord:
     return record
 
 
-def _show(found: dict[str, list[Finding]]) -> None:
+def _show(found: dict[str, list[Finding]], *, again: bool) -> None:
+    """Print what was found; ``again``: the names are those of recipes."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for name, findings in found.items():
         print(name)
@@ -228,6 +229,8 @@ def _show(found: dict[str, list[Finding]]) -> None:
             line = f"  {each.what:<9} {each.outcome:<12} {each.detail}"
             fits = width is None or len(line) <= width or each.outcome != "passed"
             print(line if fits else f"{line[: (width or 0) - 1]}…")
+        if again and any(each.outcome == "failed" for each in findings):
+            print(f"  Build it again: profleet image build {name}")
 
 
 def _prune(parsed: argparse.Namespace) -> int:
