@@ -44,6 +44,7 @@ Simulate what a fleet does with a stream of requests.
   profleet simulate -m router=random,jsq,power_of_two workload.load=0.5,0.7,0.9
   profleet simulate fleet=theory fleet.servers=16 workload.load=0.8 router=central_queue
   profleet simulate workload=azure_llm_2023_conv workload.load=0.6 trace=true
+  profleet simulate -m study=lightspeed
 
   -m, --multirun        one simulation for every combination of the comma-separated values
   --cfg job             print the configuration instead of executing
@@ -51,8 +52,8 @@ Simulate what a fleet does with a stream of requests.
   --config-dir DIR      add a folder with configuration groups of your own
   --hydra-help          every Hydra option
 
-Keys: fleet, workload, router, batching, slo, queue, requests, duration_s, warmup, replications,
-seed, confidence, per_request, trace, plugins, tracking, store. `profleet simulate --cfg job` shows
+Keys: fleet, workload, router, batching, slo, study, queue, requests, duration_s, warmup,
+replications, seed, confidence, per_request, trace, plugins, tracking, store. `profleet simulate --cfg job` shows
 them all; the README of suite/profleet/simulate describes them.
 """
 
