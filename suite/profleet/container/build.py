@@ -163,7 +163,8 @@ def _classic(
                 raise EngineError(f"While {doing}: {what}. It said last: {last}", "build")
             for line in str(chunk.get("stream", "")).splitlines():
                 if line.strip():
-                    last = last if _OF_THE_BUILDER.match(line) else _COLOR.sub("", line).strip()
+                    if not _OF_THE_BUILDER.match(line):
+                        last = _COLOR.sub("", line).strip() or last
                     note(line.rstrip())
     except Exception as error:
         raise explain(error, doing, engine.endpoint) from error
