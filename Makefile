@@ -86,7 +86,7 @@ wheel: dev
 	@cp -r tests build/wheel/tests && cp pyproject.toml build/wheel/
 	cd build/wheel && venv/bin/python -m mypy -m profleet.cli -p profleet.manifest \
 	  -p profleet.model -p profleet.hardware -p profleet.execute -p profleet.profile \
-	  -p profleet.report -p profleet.tracking -p profleet.container && \
+	  -p profleet.report -p profleet.tracking -p profleet.container -p profleet.simulate && \
 	  PROFLEET_EXPECT=wheel venv/bin/python -m pytest -q -m wheel
 
 bench: dev

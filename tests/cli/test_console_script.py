@@ -32,7 +32,7 @@ def test_the_package_under_test_is_the_expected_one():
 def test_help_names_every_command():
     done = profleet("--help")
     assert done.returncode == 0
-    for command in ("run", "manifest", "profile", "log", "ui", "recover"):
+    for command in ("run", "simulate", "plan", "manifest", "profile", "log", "ui", "recover"):
         assert command in done.stdout
 
 
@@ -122,3 +122,38 @@ def test_a_real_model_from_manifest_to_mlflow(tmp_path):
     assert shown.returncode == 0, shown.stderr
     assert "magika" in shown.stdout
     assert list((result.parent / "plots").glob("*.svg"))
+
+
+def test_a_fleet_is_simulated_and_planned_with_the_shipped_configuration(tmp_path):
+    words = ("fleet=theory", "batching=none", "tracking=none", "replications=2", "requests=1500")
+    done = profleet("simulate", *words, "workload.load=0.7", cwd=tmp_path, NUMBA_DISABLE_JIT="1")
+    assert done.returncode == 0, done.stderr
+    assert "stable" in done.stdout
+    (result,) = (tmp_path / "profleet-results").glob("simulations/**/result.json")
+    assert json.loads(result.read_text("utf-8"))["schema"] == "profleet/simulation/v1"
+    assert (result.parent / "report.html").is_file()
+    planned = profleet(
+        "plan", *words, "workload.rate=3000", "slo.p90_ms=5", cwd=tmp_path, NUMBA_DISABLE_JIT="1"
+    )
+    assert planned.returncode == 0, planned.stderr
+    assert "servers" in planned.stdout
+
+
+def test_the_compiled_engine_is_cached_outside_the_package(tmp_path):
+    words = ("fleet=theory", "batching=none", "tracking=none", "requests=1500", "workload.load=0.7")
+    done = profleet("simulate", *words, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "cache" / "profleet" / "numba").rglob("*.nbi"))
+
+
+def test_the_simulator_is_a_function_of_the_package(tmp_path):
+    code = (
+        "import profleet\n"
+        "s = profleet.simulate('theory', {'load': 0.5}, batching='none', requests=500)\n"
+        "print(s.summary().verdict, len(s.table('replications')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+    )  # fmt: skip
+    assert done.stdout.split() == ["stable", "5"]
