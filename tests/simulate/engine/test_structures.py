@@ -33,18 +33,18 @@ def test_calendar_hands_out_events_in_total_order(steps: list[tuple[int, int, bo
         if replace and mirror:
             expected = heapq.heappop(mirror)
             assert s.when[0] == expected[0]
-            key = calendar.take_first(s)
+            key = calendar.take_first(s.scalar, s.what)
             assert key >> at.KIND_SHIFT == expected[1]
             assert key & at.INDEX_MASK == expected[2] % 5
-        calendar.schedule(s, time, kind, sequence % 5)
+        calendar.schedule(s.scalar, s.when, s.what, time, kind, sequence % 5)
         heapq.heappush(mirror, (time, kind, sequence))
         assert s.scalar[at.SCHEDULED] == len(mirror)
     while mirror:
         time, kind, sequence = heapq.heappop(mirror)
         assert s.when[0] == time
-        key = calendar.take_first(s)
+        key = calendar.take_first(s.scalar, s.what)
         assert (key >> at.KIND_SHIFT, key & at.INDEX_MASK) == (kind, sequence % 5)
-        calendar.close_hole(s)
+        calendar.close_hole(s.scalar, s.when, s.what)
     assert s.when[0] == at.FOREVER
 
 
@@ -127,13 +127,13 @@ def test_linking_replaces_globals_and_not_attributes() -> None:
 
     from profleet.simulate.engine import cells
 
-    assert names(cells.group_of) == {"GROUPS"}
-    one = link._link(cells.group_of, {"GROUPS": False}, lambda function: function, {})
-    two = link._link(cells.group_of, {"GROUPS": True}, lambda function: function, {})
+    assert names(cells.group_at) == {"GROUPS"}
+    one = link._link(cells.group_at, {"GROUPS": False}, lambda function: function, {})
+    two = link._link(cells.group_at, {"GROUPS": True}, lambda function: function, {})
     _, f = fresh()
     moved = f._replace(group_of=np.array([7, 7], dtype=np.int32))
-    assert one(moved, 1) == 0
-    assert two(moved, 1) == 7
+    assert one(moved.group_of, 1) == 0
+    assert two(moved.group_of, 1) == 7
     assert features.GROUPS is False
 
 

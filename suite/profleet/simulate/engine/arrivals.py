@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from profleet.simulate.engine.calendar import schedule
-from profleet.simulate.engine.cells import cell_of, group_of, model_of, near_group, queue_of
+from profleet.simulate.engine.cells import cell_of, group_at, model_of, near_group, queue_of
 from profleet.simulate.engine.features import (
     CENTRAL,
     DEADLINES,
@@ -68,6 +68,7 @@ from profleet.simulate.engine.replicas import consider, start_alone
 from profleet.simulate.engine.requests import drop, later
 from profleet.simulate.engine.routers import REFUSED, route
 from profleet.simulate.engine.state import Chunk, State, Tables
+from profleet.simulate.records import Ints, Small
 
 
 def new_slot(s: State, c: Chunk) -> int:
@@ -103,7 +104,7 @@ def arrive(s: State, f: Tables, slot: int, now: int) -> None:
     """A request enters the system."""
     scalar = s.scalar
     request = s.request
-    model = model_of(s, slot)
+    model = model_of(s.small, slot)
     scalar[IN_SYSTEM] += 1
     request[slot, ARRIVED] = now
     scalar[LAST_ARRIVAL] = now
@@ -129,13 +130,13 @@ def warm_up(s: State, now: int) -> None:
 def dispatch(s: State, f: Tables, slot: int, model: int, now: int) -> None:
     """Let the router choose, and send the request there."""
     if CENTRAL:
-        if is_new(s, slot):
+        if is_new(s.scalar, s.small, s.request, slot):
             offer_to_all(s, f, model, slot)
         wait_centrally(s, f, slot, model, now)
         return
     r = route(s, f, slot, model)
     if r < 0:
-        cell = cell_of(f, near_group(f, model), model)
+        cell = cell_of(f.serves, near_group(f.serving, model), model)
         if s.scalar[STATUS] == NONSENSE_ROUTE:
             return
         if r == REFUSED:
@@ -143,34 +144,34 @@ def dispatch(s: State, f: Tables, slot: int, model: int, now: int) -> None:
         else:
             later(s, f, slot, cell, FAILED, RETRY_LATER, now)
         return
-    g = group_of(f, r)
-    cell = cell_of(f, g, model)
+    g = group_at(f.group_of, r)
+    cell = cell_of(f.serves, g, model)
     expect(s, f, r, g, cell, slot)
-    if is_new(s, slot):
+    if is_new(s.scalar, s.small, s.request, slot):
         offer(s, f, g, cell, slot)
     if WIRES:
         on_link = max(now + f.host_ns[g], s.link_free[g, 0]) + f.send_ns[cell]
         s.link_free[g, 0] = on_link
         s.small[slot, REPLICA] = r
         s.request[slot, READY] = now
-        schedule(s, on_link + f.latency_ns[g], DELIVERY, slot)
+        schedule(s.scalar, s.when, s.what, on_link + f.latency_ns[g], DELIVERY, slot)
     else:
         deliver(s, f, slot, r, model, now)
 
 
-def is_new(s: State, slot: int) -> bool:
+def is_new(scalar: Ints, small: Small, request: Ints, slot: int) -> bool:
     """Whether a request arrived after the warm-up and is sent for the first time."""
-    if RETRIES and s.small[slot, TRIES] > 0:
+    if RETRIES and small[slot, TRIES] > 0:
         return False
-    return s.request[slot, ARRIVED] >= s.scalar[WINDOW]
+    return request[slot, ARRIVED] >= scalar[WINDOW]
 
 
 def deliver(s: State, f: Tables, slot: int, r: int, model: int, now: int) -> None:
     """A request reaches the replica it was sent to."""
     replicas = s.replicas
-    g = group_of(f, r)
-    cell = cell_of(f, g, model)
-    q = queue_of(f, r, model)
+    g = group_at(f.group_of, r)
+    cell = cell_of(f.serves, g, model)
+    q = queue_of(f.serves, r, model)
     if WIRES:
         s.request[slot, WIRE_NS] += now - s.request[slot, READY]
     if OUTAGES and replicas[r, UP] == 0:
@@ -200,8 +201,8 @@ def deliver(s: State, f: Tables, slot: int, r: int, model: int, now: int) -> Non
 
 def wait_centrally(s: State, f: Tables, slot: int, model: int, now: int) -> None:
     """A request joins the queue of its model at the front end; an idle replica may take it."""
-    near = near_group(f, model)
-    cell = cell_of(f, near, model)
+    near = near_group(f.serving, model)
+    cell = cell_of(f.serves, near, model)
     idle = idle_replica(s, f, model)
     if (
         LIMITED
@@ -213,13 +214,13 @@ def wait_centrally(s: State, f: Tables, slot: int, model: int, now: int) -> None
     if DELAYED or HOLDING or MODELS or TABLE:
         s.request[slot, READY] = now
     if not HOLDING and idle >= 0:
-        start_alone(s, f, idle, group_of(f, idle), model, slot, now)
+        start_alone(s, f, idle, group_at(f.group_of, idle), model, slot, now)
         return
     join(s, f, model, slot, cell)
     if SAMPLING:
         s.levels[near, 0] += 1
     if HOLDING and idle >= 0:
-        consider(s, f, idle, group_of(f, idle), now)
+        consider(s, f, idle, group_at(f.group_of, idle), now)
 
 
 def idle_replica(s: State, f: Tables, model: int) -> int:

@@ -15,51 +15,47 @@ from profleet.simulate.engine.layout import (
     SCHEDULED,
     SEQUENCE,
 )
-from profleet.simulate.engine.state import State
+from profleet.simulate.records import Ints
 
 
-def schedule(s: State, time: int, kind: int, index: int) -> int:
+def schedule(scalar: Ints, when: Ints, what: Ints, time: int, kind: int, index: int) -> int:
     """Put an event into the calendar and return its key."""
-    scalar = s.scalar
     sequence = scalar[SEQUENCE]
     scalar[SEQUENCE] = sequence + 1
     key = (kind << KIND_SHIFT) | (sequence << INDEX_BITS) | index
     if scalar[HOLE] == 1:
         scalar[HOLE] = 0
-        sift(s, time, key, scalar[SCHEDULED])
+        sift(when, what, time, key, scalar[SCHEDULED])
     else:
         n = scalar[SCHEDULED]
         scalar[SCHEDULED] = n + 1
-        rise(s, time, key, n)
+        rise(when, what, time, key, n)
     return key
 
 
-def take_first(s: State) -> int:
+def take_first(scalar: Ints, what: Ints) -> int:
     """The key of the first event. Its place stays empty for the next that is scheduled."""
-    s.scalar[HOLE] = 1
-    return s.what[0]
+    scalar[HOLE] = 1
+    return what[0]
 
 
-def close_hole(s: State) -> None:
+def close_hole(scalar: Ints, when: Ints, what: Ints) -> None:
     """Fill the place of the first event with the last, if nothing was scheduled since."""
-    scalar = s.scalar
     if scalar[HOLE] == 1:
         scalar[HOLE] = 0
         n = scalar[SCHEDULED] - 1
         scalar[SCHEDULED] = n
-        time = s.when[n]
-        s.when[n] = FOREVER
+        time = when[n]
+        when[n] = FOREVER
         if n > 0:
-            sift(s, time, s.what[n], n)
+            sift(when, what, time, what[n], n)
 
 
-def sift(s: State, time: int, key: int, n: int) -> None:
+def sift(when: Ints, what: Ints, time: int, key: int, n: int) -> None:
     """Put an event in place of the first one of ``n``.
 
     The hole goes all the way down and the event rises from there: it is nearly always late.
     """
-    when = s.when
-    what = s.what
     i = 0
     child = 1
     while child < n:
@@ -71,13 +67,11 @@ def sift(s: State, time: int, key: int, n: int) -> None:
         what[i] = what[child]
         i = child
         child = 2 * i + 1
-    rise(s, time, key, i)
+    rise(when, what, time, key, i)
 
 
-def rise(s: State, time: int, key: int, i: int) -> None:
+def rise(when: Ints, what: Ints, time: int, key: int, i: int) -> None:
     """Put an event into the hole at ``i`` or above it."""
-    when = s.when
-    what = s.what
     while i > 0:
         parent = (i - 1) >> 1
         if when[parent] < time or (when[parent] == time and what[parent] < key):

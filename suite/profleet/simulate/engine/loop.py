@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from profleet.simulate.engine.arrivals import arrive, deliver, dispatch, idle_replica, new_slot
 from profleet.simulate.engine.calendar import close_hole, schedule, take_first
-from profleet.simulate.engine.cells import cell_of, group_of, model_of
+from profleet.simulate.engine.cells import cell_of, group_at, model_of
 from profleet.simulate.engine.features import (
     CENTRAL,
     CLOSED,
@@ -106,8 +106,8 @@ def advance(s: State, f: Tables, c: Chunk) -> int:
         if first:
             arrive(s, f, new_slot(s, c), time)
         else:
-            handle(s, f, take_first(s), time)
-            close_hole(s)
+            handle(s, f, take_first(s.scalar, s.what), time)
+            close_hole(s.scalar, s.when, s.what)
 
 
 def move_clock(s: State, time: int) -> None:
@@ -134,13 +134,13 @@ def handle(s: State, f: Tables, key: int, now: int) -> None:
     elif HOLDING and kind == TIMER:
         wake(s, f, index, key, now)
     elif WIRES and kind == DELIVERY:
-        deliver(s, f, index, s.small[index, REPLICA], model_of(s, index), now)
+        deliver(s, f, index, s.small[index, REPLICA], model_of(s.small, index), now)
     elif WIRES and kind == RETURN:
         returned(s, f, index, now)
     elif CLOSED and kind == ARRIVAL:
         arrive(s, f, index, now)
     elif (RETRIES or OUTAGES) and kind == RETRY:
-        dispatch(s, f, index, model_of(s, index), now)
+        dispatch(s, f, index, model_of(s.small, index), now)
     elif OUTAGES and kind == FAILURE:
         s.scalar[OUTAGE_SET] = 0
         fail(s, f, index, now)
@@ -196,7 +196,7 @@ def issue(s: State, c: Chunk, n: int, room: int) -> int:
         room -= 1
         think = c.time_ns[scalar[CURSOR]]
         slot = new_slot(s, c)
-        schedule(s, scalar[NOW] + think, ARRIVAL, slot)
+        schedule(s.scalar, s.when, s.what, scalar[NOW] + think, ARRIVAL, slot)
         scalar[TO_ISSUE] -= 1
     return DONE
 
@@ -208,13 +208,13 @@ def wake(s: State, f: Tables, index: int, key: int, now: int) -> None:
     s.timers[index, WAKES] = NONE
     r = idle_replica(s, f, index) if CENTRAL else index
     if r >= 0 and s.replicas[r, SIZE] == 0:
-        consider(s, f, r, group_of(f, r), now)
+        consider(s, f, r, group_at(f.group_of, r), now)
 
 
 def returned(s: State, f: Tables, slot: int, now: int) -> None:
     """A response is back at the front end."""
     r = s.small[slot, REPLICA]
-    g = group_of(f, r)
+    g = group_at(f.group_of, r)
     trail = s.trail
     if not CENTRAL:
         s.replicas[r, OUTSTANDING] -= 1
@@ -225,7 +225,7 @@ def returned(s: State, f: Tables, slot: int, now: int) -> None:
         f,
         slot,
         r,
-        cell_of(f, g, model_of(s, slot)),
+        cell_of(f.serves, g, model_of(s.small, slot)),
         now,
         trail[slot, TRAIL_START],
         trail[slot, TRAIL_END],

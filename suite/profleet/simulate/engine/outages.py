@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from profleet.simulate.engine.calendar import schedule
-from profleet.simulate.engine.cells import cell_of, group_of, models_of, queue_of
+from profleet.simulate.engine.cells import cell_of, group_at, models_of, queue_of
 from profleet.simulate.engine.features import (
     BACKLOGS,
     CENTRAL,
@@ -49,7 +49,7 @@ def plan_outage(s: State, c: Chunk) -> None:
     """Put the next outage of the chunk into the calendar."""
     i = s.scalar[OUTAGE]
     kind = REPAIR if c.outage_up[i] == 1 else FAILURE
-    schedule(s, c.outage_ns[i], kind, c.outage_replica[i])
+    schedule(s.scalar, s.when, s.what, c.outage_ns[i], kind, c.outage_replica[i])
     s.scalar[OUTAGE] = i + 1
     s.scalar[OUTAGE_SET] = 1
 
@@ -59,7 +59,7 @@ def fail(s: State, f: Tables, r: int, now: int) -> None:
     replicas = s.replicas
     if replicas[r, UP] == 0:
         return
-    g = group_of(f, r)
+    g = group_at(f.group_of, r)
     replicas[r, UP] = 0
     s.scalar[DOWN] += 1
     s.sums[r, UP_TIME] += max(0, now - max(s.sums[r, UP_SINCE], s.scalar[WINDOW]))
@@ -72,7 +72,7 @@ def fail(s: State, f: Tables, r: int, now: int) -> None:
     if replicas[r, SIZE] > 0:
         abort(s, f, r, g, now)
     if not CENTRAL:
-        for model in range(models_of(f)):
+        for model in range(models_of(f.serves)):
             abandon(s, f, r, g, model, now)
     rank(s, f, r, g)
 
@@ -81,7 +81,7 @@ def abort(s: State, f: Tables, r: int, g: int, now: int) -> None:
     """End the batch in service without a result."""
     replicas = s.replicas
     model = replicas[r, SERVING] if MODELS else 0
-    cell = cell_of(f, g, model)
+    cell = cell_of(f.serves, g, model)
     account(s, f, r, cell, s.wide[r, START], now)
     if TIMELINE:
         draw_batch(s, r, now, 1)
@@ -100,11 +100,11 @@ def abort(s: State, f: Tables, r: int, g: int, now: int) -> None:
 
 def abandon(s: State, f: Tables, r: int, g: int, model: int, now: int) -> None:
     """Empty one queue of a replica that went down."""
-    q = queue_of(f, r, model)
+    q = queue_of(f.serves, r, model)
     waiting = s.queues[q, LENGTH]
     if waiting == 0:
         return
-    cell = cell_of(f, g, model)
+    cell = cell_of(f.serves, g, model)
     if SAMPLING:
         s.levels[g, 0] -= waiting
     s.replicas[r, WAITING] -= waiting
@@ -122,7 +122,7 @@ def repair(s: State, f: Tables, r: int, now: int) -> None:
     """A replica comes back, with no model in its memory."""
     if s.replicas[r, UP] == 1:
         return
-    g = group_of(f, r)
+    g = group_at(f.group_of, r)
     s.replicas[r, UP] = 1
     s.scalar[DOWN] -= 1
     s.sums[r, UP_SINCE] = now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from profleet.simulate.engine.batching import adapt, decide
 from profleet.simulate.engine.calendar import schedule
-from profleet.simulate.engine.cells import cell_of, group_of, models_of, near_group, queue_of
+from profleet.simulate.engine.cells import cell_of, group_at, models_of, near_group, queue_of
 from profleet.simulate.engine.features import (
     ADAPTIVE,
     BACKLOGS,
@@ -78,7 +78,7 @@ def consider(s: State, f: Tables, r: int, g: int, now: int) -> None:
     if MODELS:
         consider_models(s, f, r, g, now)
         return
-    q = queue_of(f, r, 0)
+    q = queue_of(f.serves, r, 0)
     if s.queues[q, LENGTH] == 0:
         return
     answer = decide(s, f, q, r, g, now)
@@ -90,13 +90,13 @@ def consider(s: State, f: Tables, r: int, g: int, now: int) -> None:
 
 def consider_models(s: State, f: Tables, r: int, g: int, now: int) -> None:
     """Of several models, start the one whose head waits longest among those that may start."""
-    models = models_of(f)
+    models = models_of(f.serves)
     best = NONE
     size = 0
     oldest = 0
     wake = 0
     for model in range(models):
-        q = queue_of(f, r, model)
+        q = queue_of(f.serves, r, model)
         if s.queues[q, LENGTH] == 0 or (CENTRAL and f.serves[g, model] == 0):
             continue
         answer = decide(s, f, q, r, g * models + model, now)
@@ -112,7 +112,7 @@ def consider_models(s: State, f: Tables, r: int, g: int, now: int) -> None:
             elif wake == 0 or now - answer < wake:
                 wake = now - answer
     if best != NONE:
-        start_from(s, f, r, g, best, queue_of(f, r, best), size, now)
+        start_from(s, f, r, g, best, queue_of(f.serves, r, best), size, now)
     elif HOLDING and wake > 0:
         arm(s, r, wake)
 
@@ -120,7 +120,7 @@ def consider_models(s: State, f: Tables, r: int, g: int, now: int) -> None:
 def arm(s: State, timer: int, time: int) -> None:
     """Make sure that a queue is looked at again by ``time``."""
     if s.timers[timer, WAKES] == NONE or s.timers[timer, WAKES_AT] > time:
-        s.timers[timer, WAKES] = schedule(s, time, TIMER, timer)
+        s.timers[timer, WAKES] = schedule(s.scalar, s.when, s.what, time, TIMER, timer)
         s.timers[timer, WAKES_AT] = time
 
 
@@ -134,7 +134,7 @@ def start_from(
     if HOLDING:
         s.timers[q if CENTRAL else r, WAKES] = NONE
     if SAMPLING:
-        s.levels[near_group(f, model) if CENTRAL else g, 0] -= size
+        s.levels[near_group(f.serving, model) if CENTRAL else g, 0] -= size
     start(s, f, r, g, model, take(s, q, size), size, now)
 
 
@@ -146,7 +146,7 @@ def start_alone(s: State, f: Tables, r: int, g: int, model: int, slot: int, now:
 
 def start(s: State, f: Tables, r: int, g: int, model: int, first: int, size: int, now: int) -> None:
     """Execute a batch: ``first`` and those that follow it by NEXT."""
-    cell = cell_of(f, g, model)
+    cell = cell_of(f.serves, g, model)
     replicas = s.replicas
     wide = s.wide
     s.scalar[SIGNS] |= -replicas[r, SIZE]
@@ -160,7 +160,7 @@ def start(s: State, f: Tables, r: int, g: int, model: int, first: int, size: int
     wide[r, END] = ends
     if HOLDING or TIMELINE:
         wide[r, DECIDED] = now
-    key = schedule(s, ends, COMPLETION, r)
+    key = schedule(s.scalar, s.when, s.what, ends, COMPLETION, r)
     if OUTAGES:
         wide[r, ENDS] = key
     if now >= s.scalar[WINDOW]:
@@ -179,7 +179,7 @@ def start(s: State, f: Tables, r: int, g: int, model: int, first: int, size: int
 def ready_at(s: State, f: Tables, r: int, g: int, model: int, first: int, now: int) -> int:
     """When the service of a batch begins: with its model loaded, and all its requests there."""
     begins = now
-    cell = cell_of(f, g, model)
+    cell = cell_of(f.serves, g, model)
     if LOADS and s.replicas[r, LOADED] != model:
         begins = now + f.load_ns[cell]
         reload(s, f, r, g, model)
@@ -234,9 +234,9 @@ def complete(s: State, f: Tables, r: int, now: int) -> None:
     replicas = s.replicas
     wide = s.wide
     small = s.small
-    g = group_of(f, r)
+    g = group_at(f.group_of, r)
     model = replicas[r, SERVING] if MODELS else 0
-    cell = cell_of(f, g, model)
+    cell = cell_of(f.serves, g, model)
     begun = wide[r, START]
     size = replicas[r, SIZE]
     account(s, f, r, cell, begun, now)
@@ -298,7 +298,7 @@ def answer(
     s.trail[slot, TRAIL_END] = end
     s.trail[slot, TRAIL_FORMING] = forming
     s.trail[slot, TRAIL_SIZE] = size
-    schedule(s, on_link + f.latency_ns[g], RETURN, slot)
+    schedule(s.scalar, s.when, s.what, on_link + f.latency_ns[g], RETURN, slot)
 
 
 def account(s: State, f: Tables, r: int, cell: int, begun: int, until: int) -> None:

@@ -38,6 +38,7 @@ from profleet.simulate.engine.layout import (
     WIRE_NS,
 )
 from profleet.simulate.engine.state import State, Tables
+from profleet.simulate.records import Ints
 
 
 def leave(
@@ -65,13 +66,13 @@ def leave(
     if arrived >= scalar[WINDOW]:
         if DEADLINES and now <= request[slot, DEADLINE]:
             s.counted[cell, MET] += 1
-        count(s, cell, LATENCY, latency)
-        count(s, cell, QUEUE, waited)
-        count(s, cell, SERVICE, service)
+        count(s.histogram, s.total, s.maximum, cell, LATENCY, latency)
+        count(s.histogram, s.total, s.maximum, cell, QUEUE, waited)
+        count(s.histogram, s.total, s.maximum, cell, SERVICE, service)
         if HOLDING:
-            count(s, cell, FORMING, forming)
+            count(s.histogram, s.total, s.maximum, cell, FORMING, forming)
         if WIRES:
-            count(s, cell, WIRE, wire)
+            count(s.histogram, s.total, s.maximum, cell, WIRE, wire)
     else:
         scalar[SOJOURN] += latency
     if TABLE:
@@ -79,12 +80,12 @@ def leave(
     free(s, slot)
 
 
-def count(s: State, cell: int, span: int, time: int) -> None:
+def count(histogram: Ints, total: Ints, maximum: Ints, cell: int, span: int, time: int) -> None:
     """Add one time to the statistics of a span."""
-    s.histogram[cell, span, bucket_of(time)] += 1
-    s.total[cell, span] += time
-    if time > s.maximum[cell, span]:
-        s.maximum[cell, span] = time
+    histogram[cell, span, bucket_of(time)] += 1
+    total[cell, span] += time
+    if time > maximum[cell, span]:
+        maximum[cell, span] = time
 
 
 def drop(s: State, f: Tables, slot: int, cell: int, reason: int, now: int) -> None:
@@ -103,7 +104,7 @@ def drop(s: State, f: Tables, slot: int, cell: int, reason: int, now: int) -> No
 def later(s: State, f: Tables, slot: int, cell: int, reason: int, how: int, now: int) -> None:
     """A request is turned away: send it again at once or later, or drop it."""
     if how == REQUEUE:
-        schedule(s, now, RETRY, slot)
+        schedule(s.scalar, s.when, s.what, now, RETRY, slot)
     elif how == DROP or f.parameter[MAX_RETRIES] == 0:
         drop(s, f, slot, cell, reason, now)
     else:
@@ -114,7 +115,9 @@ def later(s: State, f: Tables, slot: int, cell: int, reason: int, how: int, now:
         s.small[slot, TRIES] = tries + 1
         if s.request[slot, ARRIVED] >= s.scalar[WINDOW]:
             s.counted[cell, RETRIED] += 1
-        schedule(s, now + (f.parameter[BACKOFF_NS] << min(tries, 10)), RETRY, slot)
+        schedule(
+            s.scalar, s.when, s.what, now + (f.parameter[BACKOFF_NS] << min(tries, 10)), RETRY, slot
+        )
 
 
 def free(s: State, slot: int) -> None:
@@ -139,7 +142,7 @@ def note(
     reason: int,
 ) -> None:
     """Write the row of a request that leaves into the per-request table."""
-    models = models_of(f)
+    models = models_of(f.serves)
     row = s.table[s.scalar[TABLE_ROWS]]
     s.scalar[TABLE_ROWS] += 1
     row[0] = s.request[slot, SERIAL]
