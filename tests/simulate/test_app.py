@@ -114,7 +114,7 @@ def test_a_load_of_one_or_more_has_no_steady_state(desk):
 def test_groups_link_failures_and_a_promise(desk):
     done = desk.simulate(
         "fleet=assumed", "workload.rate=500", "slo.p99_ms=200", "router=least_work",
-        "batching=dynamic", "duration_s=60", "requests=null", "queue.limit=100", "workload=gamma",
+        "batching=dynamic", "duration_s=36", "requests=null", "queue.limit=100", "workload=gamma",
     )  # fmt: skip
     assert done.code == 0, done
     (result,) = desk.results()

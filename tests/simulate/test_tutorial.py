@@ -18,7 +18,8 @@ FLEET = f"fleet.groups=[{{count: 4, max_batch: 6, service: {SERVICE}}}]"
 
 
 def block(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    tutorial = README.read_text("utf-8").partition("## A policy of your own\n")[2]
+    (found,) = re.findall(rf"```{language}\n(.*?)```", tutorial.partition("\n## ")[0], re.DOTALL)
     return str(found)
 
 
