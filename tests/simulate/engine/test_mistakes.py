@@ -29,6 +29,13 @@ def test_fleets_that_cannot_serve(of: Callable[[], FleetArrays], match: str) -> 
         simulate(of(), arrivals([0]), policy())
 
 
+def test_weights_that_add_up_to_nothing() -> None:
+    of = fleet([1, 1], [service(), service()], weight=np.zeros(2))
+    simulate(of, arrivals([0]), policy("jsq"))
+    with pytest.raises(ConfigError, match="weight 0; router=weighted"):
+        simulate(of, arrivals([0]), policy("weighted"))
+
+
 def test_batches_without_a_service_time() -> None:
     with pytest.raises(ConfigError, match=r"batching.size: .* up to 2, not 3"):
         simulate(

@@ -37,7 +37,7 @@ def tables(fleet: FleetArrays, policy: policies.PolicySettings) -> Tables:
     """
     models = len(fleet.models)
     groups = len(fleet.groups)
-    _check(fleet)
+    _check(fleet, policy)
     limit = np.array([_limit(s, policy.batching) for s in fleet.services], dtype=np.int64)
     largest = int(limit.max())
     points = [0 if s is None else s.quantiles.shape[1] for s in fleet.services]
@@ -87,7 +87,7 @@ def tables(fleet: FleetArrays, policy: policies.PolicySettings) -> Tables:
     )
 
 
-def _check(fleet: FleetArrays) -> None:
+def _check(fleet: FleetArrays, policy: policies.PolicySettings) -> None:
     if not fleet.groups or fleet.replicas == 0 or np.diff(fleet.first).min() < 1:
         raise ConfigError("Configuration: fleet.groups: every group needs at least one replica.")
     if fleet.replicas > at.MAX_INDEX:
@@ -96,8 +96,14 @@ def _check(fleet: FleetArrays) -> None:
             f"{at.MAX_INDEX} that can be simulated at once."
         )
     for m, model in enumerate(fleet.models):
-        if all(service is None for service in fleet.services[m :: len(fleet.models)]):
+        serving = [service is not None for service in fleet.services[m :: len(fleet.models)]]
+        if not any(serving):
             raise ConfigError(f"Configuration: fleet: no replica serves model '{model}'.")
+        if policy.router.kind == "weighted" and not fleet.weight[serving].sum() > 0:
+            raise ConfigError(
+                f"Configuration: fleet.groups: every group that serves model '{model}' has weight "
+                "0; router=weighted needs one above it."
+            )
 
 
 def _limit(service: ServiceClass | None, batching: policies.BatchingSettings) -> int:

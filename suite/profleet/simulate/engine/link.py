@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, cast
 
+from profleet.model.artifact import default_cache
 from profleet.simulate.engine.loop import advance
 from profleet.simulate.engine.state import Chunk, State, Tables
 
@@ -49,8 +50,8 @@ def specialize(
         # two variants of a function must never have the same.
         function.__qualname__ = f"{function.__name__}_{tag}"
         if function.__name__ == advance.__name__:
-            with _cache_folder():
-                return njit(function, **_OPTIONS, cache=True)
+            with _cache_folder() as writable:
+                return njit(function, **_OPTIONS, cache=writable)
         return _declared(njit(function, **_OPTIONS, **_INNER), function, types)
 
     # Their authors may slip: an index out of range is an error, never other memory.
@@ -161,19 +162,25 @@ def _engine_digest() -> str:
 
 
 @contextlib.contextmanager
-def _cache_folder() -> Iterator[None]:
-    """Where Numba caches the engine: a folder per version of its source, in the user's cache.
+def _cache_folder() -> Iterator[bool]:
+    """Where Numba caches the engine: a folder per version of its source, in Profleet's cache.
 
     Numba itself looks only at the file of the outermost function. ``NUMBA_CACHE_DIR`` wins.
+    Yields whether the folder can be written; without one, every process compiles for itself.
     """
     from numba import config
 
+    own = os.environ.get("NUMBA_CACHE_DIR")
     before = config.CACHE_DIR
-    if not os.environ.get("NUMBA_CACHE_DIR"):
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        before, config.CACHE_DIR = config.CACHE_DIR, str(base / "profleet" / "numba")
-    config.CACHE_DIR = str(Path(config.CACHE_DIR) / _engine_digest())
     try:
-        yield
+        folder = (Path(own) if own else default_cache() / "numba") / _engine_digest()
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except (OSError, RuntimeError):  # no such disk, no home
+        writable = False
+    if writable:
+        config.CACHE_DIR = str(folder)
+    try:
+        yield writable
     finally:
         config.CACHE_DIR = before
