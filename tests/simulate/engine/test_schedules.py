@@ -460,6 +460,12 @@ def test_two_models_share_a_replica_by_age() -> None:
     assert result.column("start_ns") == [0, 10, 31, 10]
 
 
+def test_of_models_that_wait_equally_long_the_first_is_served() -> None:
+    of = fleet([1], [service([10]), service([10])], models=2)
+    stream = arrivals([0, 5, 5], model=[0, 1, 0])
+    assert simulate(of, stream, policy()).column("start_ns") == [0, 20, 10]
+
+
 def test_a_model_goes_only_where_it_is_served() -> None:
     of = fleet([1, 1], [service([10]), None, service([10]), service([10])], models=2)
     stream = arrivals([0] * 6, model=[1] * 6)
