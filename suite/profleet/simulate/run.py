@@ -172,7 +172,7 @@ class _Replication:
             elif status == at.MORE_OUTAGES:
                 chunk = chunk._replace(**self._more_outages())
             elif status == at.GROW_POOL:
-                self.state = allocate.grow_pool(self.state, len(self.state.small))
+                self.state = allocate.grow_pool(self.state, self.state.small.shape[1])
             elif status == at.GROW_CALENDAR:
                 self.state = allocate.grow_calendar(self.state)
             elif status == at.FLUSH:

@@ -79,7 +79,7 @@ def test_queues_hand_out_requests_in_their_order(steps: list[tuple[int, int]], o
     take = link._link(queues.take, names, lambda function: function, {})
     waiting: list[tuple[int, int, int]] = []
     for number, (priority, taken) in enumerate(steps):
-        s.small[number, at.PRIORITY] = priority
+        s.small[at.PRIORITY, number] = priority
         join(s, f, 1, number, 0)
         waiting.append((priority if order == "priority" else 0, number, number))
         waiting.sort()
@@ -88,7 +88,7 @@ def test_queues_hand_out_requests_in_their_order(steps: list[tuple[int, int]], o
         got = []
         while slot != at.NONE:
             got.append(int(slot))
-            slot = s.small[slot, at.NEXT]
+            slot = s.small[at.NEXT, slot]
         assert got == [entry[2] for entry in waiting[:count]]
         del waiting[:count]
         assert s.queues[1, at.LENGTH] == len(waiting)

@@ -23,6 +23,8 @@ from profleet.simulate.records import (
 )
 
 FIRST_POOL: Final = 1024
+FIRST_PER_REPLICA: Final = 8
+FIRST_AT_MOST: Final = 65_536
 SAMPLE_ROWS: Final = 1024
 """Even; between half of it and all of it are in use once the first are."""
 FIRST_SAMPLE_STEP_NS: Final = 1000
@@ -176,10 +178,10 @@ def state(
         sums=np.zeros((replicas, at.REPLICA_SUMS), dtype=np.int64),
         queues=np.full((queues, at.QUEUE_COLUMNS), 0, dtype=np.int32),
         timers=np.full((models if central else replicas, 2), at.NONE, dtype=np.int64),
-        small=np.zeros((0, at.REQUEST_SMALL), dtype=np.int32),
-        request=np.zeros((0, at.REQUEST_WIDE), dtype=np.int64),
-        real=np.zeros((0, 2)),
-        trail=np.zeros((0, at.TRAIL_COLUMNS), dtype=np.int64),
+        small=np.zeros((at.REQUEST_SMALL, 0), dtype=np.int32),
+        request=np.zeros((at.REQUEST_WIDE, 0), dtype=np.int64),
+        real=np.zeros((at.REQUEST_REAL, 0)),
+        trail=np.zeros((at.TRAIL_COLUMNS if wanted["WIRES"] else 0, 0), dtype=np.int64),
         tree=_trees(fleet, f, wanted),
         idle=stack.astype(np.int32),
         idle_at=(counts[fleet.group_of] - 1 - place).astype(np.int32),
@@ -205,7 +207,7 @@ def state(
     )
     made.scalar[at.FREE] = at.NONE
     made.scalar[at.SAMPLE_STEP] = FIRST_SAMPLE_STEP_NS
-    return grow_pool(made, FIRST_POOL)
+    return grow_pool(made, FIRST_POOL + min(FIRST_PER_REPLICA * replicas, FIRST_AT_MOST))
 
 
 def _trees(fleet: FleetArrays, f: Tables, wanted: dict[str, int | bool]) -> Ints:
@@ -252,28 +254,28 @@ def grow_pool(s: State, slots: int) -> State:
     Raises:
         ConfigError: more requests are in the system than can be told apart.
     """
-    before = len(s.small)
+    before = s.small.shape[1]
     total = before + slots
     if total > at.MAX_INDEX:
         raise ConfigError(
             f"The simulation: more than {before} requests are in the system at once, so the fleet "
             "is far overloaded; lower workload.rate, enlarge the fleet or set queue.limit."
         )
-    small = _longer(s.small, slots, 0)
-    small[before:, at.NEXT] = [*range(before + 1, total), s.scalar[at.FREE]]
-    request = _longer(s.request, slots, 0)
-    request[before:, at.ARRIVED] = at.NONE
-    request[before:, at.DEADLINE] = NO_DEADLINE
-    real = _longer(s.real, slots, 1.0)
+    small = _wider(s.small, slots, 0)
+    small[at.NEXT, before:] = np.arange(before + 1, total + 1)
+    small[at.NEXT, -1] = s.scalar[at.FREE]
+    request = _wider(s.request, slots, 0)
+    request[at.ARRIVED, before:] = at.NONE
+    request[at.DEADLINE, before:] = NO_DEADLINE
+    real = _wider(s.real, slots, 1.0)
+    trail = _wider(s.trail, slots, at.NONE) if len(s.trail) else s.trail
     s.scalar[at.FREE] = before
-    return s._replace(
-        small=small, request=request, real=real, trail=_longer(s.trail, slots, at.NONE)
-    )
+    return s._replace(small=small, request=request, real=real, trail=trail)
 
 
 def grow_calendar(s: State) -> State:
     """Return the state with a calendar for twice as many events, at least one per request."""
-    more = len(s.when) + len(s.small)
+    more = len(s.when) + s.small.shape[1]
     return s._replace(when=_longer(s.when, more, at.FOREVER), what=_longer(s.what, more, 0))
 
 
@@ -283,6 +285,12 @@ def grow_rows(s: State) -> State:
     if len(s.table) == 0 or needed <= 0:
         return s
     return s._replace(table=_longer(s.table, needed + len(s.table), 0))
+
+
+def _wider(array: np.ndarray, more: int, value: float) -> np.ndarray:
+    made = np.full((array.shape[0], array.shape[1] + more), value, dtype=array.dtype)
+    made[:, : array.shape[1]] = array
+    return made
 
 
 def _longer(array: np.ndarray, more: int, value: float) -> np.ndarray:

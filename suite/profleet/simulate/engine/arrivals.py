@@ -79,23 +79,23 @@ def new_slot(s: State, c: Chunk) -> int:
     i = scalar[CURSOR]
     scalar[CURSOR] = i + 1
     slot = scalar[FREE]
-    scalar[FREE] = small[slot, NEXT]
-    s.real[slot, DRAW] = c.draw[i]
+    scalar[FREE] = small[NEXT, slot]
+    s.real[DRAW, slot] = c.draw[i]
     if MODELS:
-        small[slot, MODEL] = c.model[i]
+        small[MODEL, slot] = c.model[i]
     if WORKS:
-        s.real[slot, WORK] = c.work[i]
+        s.real[WORK, slot] = c.work[i]
     if DEADLINES:
-        request[slot, DEADLINE] = c.deadline_ns[i]
+        request[DEADLINE, slot] = c.deadline_ns[i]
     if ORDER != FIFO or USES_BITS or TABLE:
-        small[slot, PRIORITY] = c.priority[i]
-        small[slot, CLIENT] = c.client[i]
+        small[PRIORITY, slot] = c.priority[i]
+        small[CLIENT, slot] = c.client[i]
     if USES_BITS:
-        request[slot, BITS] = c.bits[i]
+        request[BITS, slot] = c.bits[i]
     if RETRIES:
-        small[slot, TRIES] = 0
+        small[TRIES, slot] = 0
     if TABLE:
-        request[slot, SERIAL] = scalar[NUMBER]
+        request[SERIAL, slot] = scalar[NUMBER]
     scalar[NUMBER] += 1
     return slot
 
@@ -106,12 +106,12 @@ def arrive(s: State, f: Tables, slot: int, now: int) -> None:
     request = s.request
     model = model_of(s.small, slot)
     scalar[IN_SYSTEM] += 1
-    request[slot, ARRIVED] = now
+    request[ARRIVED, slot] = now
     scalar[LAST_ARRIVAL] = now
-    if DEADLINES and request[slot, DEADLINE] < FOREVER - now:
-        request[slot, DEADLINE] += now
+    if DEADLINES and request[DEADLINE, slot] < FOREVER - now:
+        request[DEADLINE, slot] += now
     if WIRES:
-        request[slot, WIRE_NS] = 0
+        request[WIRE_NS, slot] = 0
     if scalar[WINDOW] == FOREVER:
         warm_up(s, now)
     if now >= scalar[WINDOW]:
@@ -152,8 +152,8 @@ def dispatch(s: State, f: Tables, slot: int, model: int, now: int) -> None:
     if WIRES:
         on_link = max(now + f.host_ns[g], s.link_free[g, 0]) + f.send_ns[cell]
         s.link_free[g, 0] = on_link
-        s.small[slot, REPLICA] = r
-        s.request[slot, READY] = now
+        s.small[REPLICA, slot] = r
+        s.request[READY, slot] = now
         schedule(s.scalar, s.when, s.what, on_link + f.latency_ns[g], DELIVERY, slot)
     else:
         deliver(s, f, slot, r, model, now)
@@ -161,9 +161,9 @@ def dispatch(s: State, f: Tables, slot: int, model: int, now: int) -> None:
 
 def is_new(scalar: Ints, small: Small, request: Ints, slot: int) -> bool:
     """Whether a request arrived after the warm-up and is sent for the first time."""
-    if RETRIES and small[slot, TRIES] > 0:
+    if RETRIES and small[TRIES, slot] > 0:
         return False
-    return request[slot, ARRIVED] >= scalar[WINDOW]
+    return request[ARRIVED, slot] >= scalar[WINDOW]
 
 
 def deliver(s: State, f: Tables, slot: int, r: int, model: int, now: int) -> None:
@@ -173,7 +173,7 @@ def deliver(s: State, f: Tables, slot: int, r: int, model: int, now: int) -> Non
     cell = cell_of(f.serves, g, model)
     q = queue_of(f.serves, r, model)
     if WIRES:
-        s.request[slot, WIRE_NS] += now - s.request[slot, READY]
+        s.request[WIRE_NS, slot] += now - s.request[READY, slot]
     if OUTAGES and replicas[r, UP] == 0:
         forget(s, f, r, g, cell, slot)
         later(s, f, slot, cell, FAILED, f.parameter[ON_FAILURE], now)
@@ -187,7 +187,7 @@ def deliver(s: State, f: Tables, slot: int, r: int, model: int, now: int) -> Non
         later(s, f, slot, cell, QUEUE_FULL, f.parameter[ON_FULL], now)
         return
     if DELAYED or HOLDING or MODELS or TABLE:
-        s.request[slot, READY] = now
+        s.request[READY, slot] = now
     if not HOLDING and replicas[r, SIZE] == 0:
         start_alone(s, f, r, g, model, slot, now)
         return
@@ -212,7 +212,7 @@ def wait_centrally(s: State, f: Tables, slot: int, model: int, now: int) -> None
         later(s, f, slot, cell, QUEUE_FULL, f.parameter[ON_FULL], now)
         return
     if DELAYED or HOLDING or MODELS or TABLE:
-        s.request[slot, READY] = now
+        s.request[READY, slot] = now
     if not HOLDING and idle >= 0:
         start_alone(s, f, idle, group_at(f.group_of, idle), model, slot, now)
         return

@@ -87,7 +87,7 @@ def dynamic(s: State, f: Tables, q: int, cell: int, waiting: int, now: int) -> i
     """A full batch at once; a smaller one when its head has waited ``max_delay``."""
     if waiting >= f.limit[cell]:
         return f.limit[cell]
-    left = s.request[s.queues[q, HEAD], READY] + f.parameter[MAX_DELAY_NS] - now
+    left = s.request[READY, s.queues[q, HEAD]] + f.parameter[MAX_DELAY_NS] - now
     return -left if left > 0 else waiting
 
 
@@ -96,7 +96,7 @@ def by_deadline(s: State, f: Tables, q: int, r: int, cell: int, waiting: int, no
 
     At least one request. With ``hold`` it waits for more as long as one more would still meet it.
     """
-    deadline = s.request[s.queues[q, HEAD], DEADLINE] if DEADLINES else FOREVER
+    deadline = s.request[DEADLINE, s.queues[q, HEAD]] if DEADLINES else FOREVER
     size = min(waiting, f.limit[cell])
     if f.parameter[HOLD] == 1 and size < f.limit[cell] and deadline < FOREVER:
         left = deadline - int(f.expected_ns[cell, size + 1] * f.slowdown[r]) - now
@@ -126,8 +126,8 @@ def custom(s: State, f: Tables, q: int, r: int, cell: int, waiting: int, now: in
         now,
         waiting,
         f.limit[cell],
-        s.request[head, READY],
-        s.request[head, DEADLINE],
+        s.request[READY, head],
+        s.request[DEADLINE, head],
         f.expected_ns[cell],
         f.slowdown[r],
         r,

@@ -18,7 +18,7 @@ def group_at(group_of: Small, r: int) -> int:
 
 def model_of(small: Small, slot: int) -> int:
     """The model a request is for."""
-    return small[slot, MODEL] if MODELS else 0
+    return small[MODEL, slot] if MODELS else 0
 
 
 def models_of(serves: Small) -> int:

@@ -36,7 +36,7 @@ def check(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted, result: Outco
     _hold("INV-1 conservation", bool((result.injected == by_model).all()))
     _hold("INV-2, 3, 4, 7 nothing negative", bool(s.scalar[at.SIGNS] >= 0))
     _hold("INV-2 spans add up", bool((_parts(result) == result.total_ns[:, at.LATENCY]).all()))
-    here = int((s.request[:, at.ARRIVED] >= 0).sum())
+    here = int((s.request[at.ARRIVED] >= 0).sum())
     _hold("INV-4 in the system", here == s.scalar[at.IN_SYSTEM])
     waiting, serving = s.queues[:, at.LENGTH].sum(), s.replicas[:, at.SIZE].sum()
     _hold("INV-4 queues", bool(waiting + serving <= here))

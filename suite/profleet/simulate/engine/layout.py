@@ -1,7 +1,9 @@
 """The engine's vocabulary: kinds of events, columns of its tables, reasons to leave the loop.
 
-The engine keeps its state in a few integer tables, one row per replica, queue or request. A column
-has a name here, so ``replicas[r, OUTSTANDING]`` reads like a field and costs a load.
+The engine keeps its state in a few integer tables. A column has a name here, so
+``replicas[r, OUTSTANDING]`` reads like a field and costs a load. Tables of replicas and queues have
+one row each, since an event touches most of it; the pool of requests is kept by columns
+(``request[ARRIVED, slot]``), since a simulation uses few of them, and those should fit a cache.
 """
 
 from __future__ import annotations
@@ -151,6 +153,7 @@ TRAIL_COLUMNS: Final = 4
 # Real columns of a request (float64).
 DRAW: Final = 0
 WORK: Final = 1
+REQUEST_REAL: Final = 2
 
 # Parameters: tables.parameter[NAME].
 QUEUE_LIMIT: Final = 0

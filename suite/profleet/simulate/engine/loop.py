@@ -134,7 +134,7 @@ def handle(s: State, f: Tables, key: int, now: int) -> None:
     elif HOLDING and kind == TIMER:
         wake(s, f, index, key, now)
     elif WIRES and kind == DELIVERY:
-        deliver(s, f, index, s.small[index, REPLICA], model_of(s.small, index), now)
+        deliver(s, f, index, s.small[REPLICA, index], model_of(s.small, index), now)
     elif WIRES and kind == RETURN:
         returned(s, f, index, now)
     elif CLOSED and kind == ARRIVAL:
@@ -213,7 +213,7 @@ def wake(s: State, f: Tables, index: int, key: int, now: int) -> None:
 
 def returned(s: State, f: Tables, slot: int, now: int) -> None:
     """A response is back at the front end."""
-    r = s.small[slot, REPLICA]
+    r = s.small[REPLICA, slot]
     g = group_at(f.group_of, r)
     trail = s.trail
     if not CENTRAL:
@@ -227,10 +227,10 @@ def returned(s: State, f: Tables, slot: int, now: int) -> None:
         r,
         cell_of(f.serves, g, model_of(s.small, slot)),
         now,
-        trail[slot, TRAIL_START],
-        trail[slot, TRAIL_END],
-        trail[slot, TRAIL_FORMING],
-        trail[slot, TRAIL_SIZE],
+        trail[TRAIL_START, slot],
+        trail[TRAIL_END, slot],
+        trail[TRAIL_FORMING, slot],
+        trail[TRAIL_SIZE, slot],
     )
 
 

@@ -93,7 +93,7 @@ def abort(s: State, f: Tables, r: int, g: int, now: int) -> None:
     replicas[r, SIZE] = 0
     slot = replicas[r, BATCH]
     while slot != NONE:
-        following = s.small[slot, NEXT]
+        following = s.small[NEXT, slot]
         later(s, f, slot, cell, FAILED, f.parameter[ON_FAILURE], now)
         slot = following
 
@@ -111,7 +111,7 @@ def abandon(s: State, f: Tables, r: int, g: int, model: int, now: int) -> None:
     s.replicas[r, OUTSTANDING] -= waiting
     slot = take(s, q, waiting)
     while slot != NONE:
-        following = s.small[slot, NEXT]
+        following = s.small[NEXT, slot]
         if BACKLOGS:
             s.wide[r, BACKLOG] -= piece(s, f, r, cell, slot)
         later(s, f, slot, cell, FAILED, f.parameter[ON_FAILURE], now)

@@ -64,8 +64,8 @@ def in_system(fleet: FleetArrays, s: State, wanted: Wanted, counted: bool | None
     """
     here = alive(s)
     if counted is not None:
-        here = here[(s.request[here, at.ARRIVED] >= s.scalar[at.WINDOW]) == counted]
-    model = s.small[here, at.MODEL] if wanted["MODELS"] else np.zeros(len(here), dtype=np.int32)
+        here = here[(s.request[at.ARRIVED, here] >= s.scalar[at.WINDOW]) == counted]
+    model = s.small[at.MODEL, here] if wanted["MODELS"] else np.zeros(len(here), dtype=np.int32)
     return np.bincount(model, minlength=len(fleet.models)).astype(np.int64)
 
 
@@ -101,7 +101,7 @@ def outcome(fleet: FleetArrays, s: State, wanted: Wanted, closing: Closing) -> O
         area_ns=int(s.scalar[at.AREA]),
         sojourn_ns=int(s.scalar[at.SOJOURN])
         + int(s.total[:, at.LATENCY].sum())
-        + int((end - s.request[here, at.ARRIVED]).sum()),
+        + int((end - s.request[at.ARRIVED, here]).sum()),
         window_ns=(start, closing.end_ns),
         last_arrival_ns=int(s.scalar[at.LAST_ARRIVAL]),
         offered_ns=s.offered,
@@ -118,7 +118,7 @@ def _events(s: State, wanted: Wanted) -> int:
 
 def alive(s: State) -> Ints:
     """The slots of the requests that are in the system."""
-    return np.flatnonzero(s.request[:, at.ARRIVED] >= 0)
+    return np.flatnonzero(s.request[at.ARRIVED] >= 0)
 
 
 def _running(

@@ -31,18 +31,18 @@ def join(s: State, f: Tables, q: int, slot: int, cell: int) -> None:
     small = s.small
     queues[q, LENGTH] += 1
     if ORDER == FIFO:
-        small[slot, NEXT] = NONE
+        small[NEXT, slot] = NONE
         if queues[q, LENGTH] == 1:
             queues[q, HEAD] = slot
         else:
-            small[queues[q, TAIL], NEXT] = slot
+            small[NEXT, queues[q, TAIL]] = slot
         queues[q, TAIL] = slot
     else:
-        s.request[slot, KEY] = sort_key(s, f, slot, cell)
-        s.request[slot, RANK] = s.scalar[JOINED]
+        s.request[KEY, slot] = sort_key(s, f, slot, cell)
+        s.request[RANK, slot] = s.scalar[JOINED]
         s.scalar[JOINED] += 1
-        small[slot, LEFT] = NONE
-        small[slot, RIGHT] = NONE
+        small[LEFT, slot] = NONE
+        small[RIGHT, slot] = NONE
         if queues[q, LENGTH] == 1:
             queues[q, HEAD] = slot
         else:
@@ -52,11 +52,11 @@ def join(s: State, f: Tables, q: int, slot: int, cell: int) -> None:
 def sort_key(s: State, f: Tables, slot: int, cell: int) -> int:
     """What keyed queues sort by."""
     if ORDER == PRIORITY_ORDER:
-        return s.small[slot, PRIORITY]
+        return s.small[PRIORITY, slot]
     if ORDER == EDF:
-        return s.request[slot, DEADLINE]
+        return s.request[DEADLINE, slot]
     if WORKS:
-        return int(f.expected_ns[cell, 1] * s.real[slot, WORK])
+        return int(f.expected_ns[cell, 1] * s.real[WORK, slot])
     return f.expected_ns[cell, 1]
 
 
@@ -69,17 +69,17 @@ def take(s: State, q: int, count: int) -> int:
     if ORDER == FIFO:
         last = first
         for _ in range(count - 1):
-            last = small[last, NEXT]
-        queues[q, HEAD] = small[last, NEXT]
-        small[last, NEXT] = NONE
+            last = small[NEXT, last]
+        queues[q, HEAD] = small[NEXT, last]
+        small[NEXT, last] = NONE
         return first
     last = first
-    top = meld(s, small[first, LEFT], small[first, RIGHT])
+    top = meld(s, small[LEFT, first], small[RIGHT, first])
     for _ in range(count - 1):
-        small[last, NEXT] = top
+        small[NEXT, last] = top
         last = top
-        top = meld(s, small[top, LEFT], small[top, RIGHT])
-    small[last, NEXT] = NONE
+        top = meld(s, small[LEFT, top], small[RIGHT, top])
+    small[NEXT, last] = NONE
     queues[q, HEAD] = top
     return first
 
@@ -96,20 +96,20 @@ def meld(s: State, a: int, b: int) -> int:
     root = a
     node = a
     while True:
-        a = small[node, RIGHT]
-        small[node, RIGHT] = small[node, LEFT]
+        a = small[RIGHT, node]
+        small[RIGHT, node] = small[LEFT, node]
         if a < 0:
-            small[node, LEFT] = b
+            small[LEFT, node] = b
             return root
         if before(s, b, a):
             a, b = b, a
-        small[node, LEFT] = a
+        small[LEFT, node] = a
         node = a
 
 
 def before(s: State, a: int, b: int) -> bool:
     """Whether request ``a`` goes before ``b`` in a keyed queue."""
     request = s.request
-    if request[a, KEY] != request[b, KEY]:
-        return request[a, KEY] < request[b, KEY]
-    return request[a, RANK] < request[b, RANK]
+    if request[KEY, a] != request[KEY, b]:
+        return request[KEY, a] < request[KEY, b]
+    return request[RANK, a] < request[RANK, b]

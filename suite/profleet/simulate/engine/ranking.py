@@ -43,7 +43,7 @@ def offer(s: State, f: Tables, g: int, cell: int, slot: int) -> None:
     """Count a request as load offered to a group."""
     share = f.share_ns[cell]
     if WORKS:
-        share *= s.real[slot, WORK]
+        share *= s.real[WORK, slot]
     s.offered[g] += int(share)
 
 
@@ -57,7 +57,7 @@ def offer_to_all(s: State, f: Tables, model: int, slot: int) -> None:
     for i in range(f.serving_count[model]):
         g = f.serving[model, i]
         rate += (f.first[g + 1] - f.first[g]) / f.share_ns[g * models + model]
-    work = s.real[slot, WORK] if WORKS else 1.0
+    work = s.real[WORK, slot] if WORKS else 1.0
     for i in range(f.serving_count[model]):
         g = f.serving[model, i]
         s.offered[g] += int((f.first[g + 1] - f.first[g]) / rate * work)
@@ -79,7 +79,7 @@ def piece(s: State, f: Tables, r: int, cell: int, slot: int) -> int:
     else:
         time = f.share_ns[cell] * f.slowdown[r]
     if WORKS:
-        time *= s.real[slot, WORK]
+        time *= s.real[WORK, slot]
     return int(time)
 
 

@@ -101,7 +101,7 @@ def consider_models(s: State, f: Tables, r: int, g: int, now: int) -> None:
             continue
         answer = decide(s, f, q, r, g * models + model, now)
         if answer > 0:
-            since = s.request[s.queues[q, HEAD], READY]
+            since = s.request[READY, s.queues[q, HEAD]]
             if best == NONE or since < oldest:
                 best = model
                 size = answer
@@ -140,7 +140,7 @@ def start_from(
 
 def start_alone(s: State, f: Tables, r: int, g: int, model: int, slot: int, now: int) -> None:
     """Execute a request that found an idle replica."""
-    s.small[slot, NEXT] = NONE
+    s.small[NEXT, slot] = NONE
     start(s, f, r, g, model, slot, 1, now)
 
 
@@ -193,7 +193,7 @@ def start_backlog(s: State, f: Tables, r: int, cell: int, first: int) -> None:
     slot = first
     while slot != NONE:
         s.wide[r, BACKLOG] -= piece(s, f, r, cell, slot)
-        slot = s.small[slot, NEXT]
+        slot = s.small[NEXT, slot]
 
 
 def fetch(s: State, f: Tables, r: int, g: int, cell: int, first: int, now: int) -> int:
@@ -204,15 +204,15 @@ def fetch(s: State, f: Tables, r: int, g: int, cell: int, first: int, now: int) 
         on_link = max(now + f.host_ns[g], s.link_free[g, 0]) + f.send_ns[cell]
         s.link_free[g, 0] = on_link
         arrival = on_link + f.latency_ns[g]
-        s.request[slot, WIRE_NS] += arrival - now
-        s.small[slot, REPLICA] = r
-        slot = s.small[slot, NEXT]
+        s.request[WIRE_NS, slot] += arrival - now
+        s.small[REPLICA, slot] = r
+        slot = s.small[NEXT, slot]
     return arrival
 
 
 def service_ns(s: State, f: Tables, r: int, cell: int, first: int, size: int) -> int:
     """How long the batch takes: the draw of its first request, the most work of any."""
-    draw = s.real[first, DRAW]
+    draw = s.real[DRAW, first]
     if QUANTILES:
         time = float(f.quantiles[cell, size - 1, int(draw * f.points[cell])])
     else:
@@ -223,8 +223,8 @@ def service_ns(s: State, f: Tables, r: int, cell: int, first: int, size: int) ->
         slot = first
         most = 0.0
         while slot != NONE:
-            most = max(most, s.real[slot, WORK])
-            slot = s.small[slot, NEXT]
+            most = max(most, s.real[WORK, slot])
+            slot = s.small[NEXT, slot]
         time *= most
     return int(min(time, float(LONGEST_NS)) + 0.5)
 
@@ -246,10 +246,10 @@ def complete(s: State, f: Tables, r: int, now: int) -> None:
         draw_batch(s, r, now, 0)
     slot = replicas[r, BATCH]
     while slot != NONE:
-        following = NONE if BATCHING == SINGLE else small[slot, NEXT]
+        following = NONE if BATCHING == SINGLE else small[NEXT, slot]
         forming = 0
         if HOLDING:
-            idle_since = max(s.request[slot, READY], wide[r, FREE_SINCE])
+            idle_since = max(s.request[READY, slot], wide[r, FREE_SINCE])
             forming = max(0, wide[r, DECIDED] - idle_since)
         if WIRES:
             answer(s, f, slot, r, g, cell, begun, now, forming, size)
@@ -294,10 +294,10 @@ def answer(
     """Put the response to a request on the wire."""
     on_link = max(end, s.link_free[g, 1]) + f.answer_ns[cell]
     s.link_free[g, 1] = on_link
-    s.trail[slot, TRAIL_START] = start
-    s.trail[slot, TRAIL_END] = end
-    s.trail[slot, TRAIL_FORMING] = forming
-    s.trail[slot, TRAIL_SIZE] = size
+    s.trail[TRAIL_START, slot] = start
+    s.trail[TRAIL_END, slot] = end
+    s.trail[TRAIL_FORMING, slot] = forming
+    s.trail[TRAIL_SIZE, slot] = size
     schedule(s.scalar, s.when, s.what, on_link + f.latency_ns[g], RETURN, slot)
 
 

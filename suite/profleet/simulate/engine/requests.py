@@ -56,15 +56,15 @@ def leave(
     """The answer to a request is back: count it, free its slot."""
     scalar = s.scalar
     request = s.request
-    arrived = request[slot, ARRIVED]
+    arrived = request[ARRIVED, slot]
     latency = now - arrived
     service = end - start
-    wire = request[slot, WIRE_NS] + now - end if WIRES else 0
+    wire = request[WIRE_NS, slot] + now - end if WIRES else 0
     waited = latency - service - forming - wire
     scalar[IN_SYSTEM] -= 1
     scalar[SIGNS] |= waited | service | forming | wire
     if arrived >= scalar[WINDOW]:
-        if DEADLINES and now <= request[slot, DEADLINE]:
+        if DEADLINES and now <= request[DEADLINE, slot]:
             s.counted[cell, MET] += 1
         count(s.histogram, s.total, s.maximum, cell, LATENCY, latency)
         count(s.histogram, s.total, s.maximum, cell, QUEUE, waited)
@@ -91,7 +91,7 @@ def count(histogram: Ints, total: Ints, maximum: Ints, cell: int, span: int, tim
 def drop(s: State, f: Tables, slot: int, cell: int, reason: int, now: int) -> None:
     """A request leaves without an answer."""
     scalar = s.scalar
-    arrived = s.request[slot, ARRIVED]
+    arrived = s.request[ARRIVED, slot]
     scalar[IN_SYSTEM] -= 1
     scalar[SOJOURN] += now - arrived
     if arrived >= scalar[WINDOW]:
@@ -108,12 +108,12 @@ def later(s: State, f: Tables, slot: int, cell: int, reason: int, how: int, now:
     elif how == DROP or f.parameter[MAX_RETRIES] == 0:
         drop(s, f, slot, cell, reason, now)
     else:
-        tries = s.small[slot, TRIES]
+        tries = s.small[TRIES, slot]
         if tries >= f.parameter[MAX_RETRIES]:
             drop(s, f, slot, cell, TRIED, now)
             return
-        s.small[slot, TRIES] = tries + 1
-        if s.request[slot, ARRIVED] >= s.scalar[WINDOW]:
+        s.small[TRIES, slot] = tries + 1
+        if s.request[ARRIVED, slot] >= s.scalar[WINDOW]:
             s.counted[cell, RETRIED] += 1
         schedule(
             s.scalar, s.when, s.what, now + (f.parameter[BACKOFF_NS] << min(tries, 10)), RETRY, slot
@@ -122,8 +122,8 @@ def later(s: State, f: Tables, slot: int, cell: int, reason: int, how: int, now:
 
 def free(s: State, slot: int) -> None:
     """Give the slot of a request back to the pool."""
-    s.request[slot, ARRIVED] = NONE
-    s.small[slot, NEXT] = s.scalar[FREE]
+    s.request[ARRIVED, slot] = NONE
+    s.small[NEXT, slot] = s.scalar[FREE]
     s.scalar[FREE] = slot
     if CLOSED:
         s.scalar[TO_ISSUE] += 1
@@ -145,16 +145,16 @@ def note(
     models = models_of(f.serves)
     row = s.table[s.scalar[TABLE_ROWS]]
     s.scalar[TABLE_ROWS] += 1
-    row[0] = s.request[slot, SERIAL]
+    row[0] = s.request[SERIAL, slot]
     row[1] = cell % models
-    row[2] = s.small[slot, CLIENT]
+    row[2] = s.small[CLIENT, slot]
     row[3] = cell // models if r >= 0 else NONE
     row[4] = r
-    row[5] = s.request[slot, ARRIVED]
-    row[6] = s.request[slot, READY] if r >= 0 else NONE
+    row[5] = s.request[ARRIVED, slot]
+    row[6] = s.request[READY, slot] if r >= 0 else NONE
     row[7] = start
     row[8] = end
     row[9] = now
     row[10] = size
-    row[11] = s.small[slot, TRIES] if RETRIES else 0
+    row[11] = s.small[TRIES, slot] if RETRIES else 0
     row[12] = reason

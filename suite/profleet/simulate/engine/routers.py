@@ -114,7 +114,7 @@ def random(s: State, f: Tables, slot: int, model: int) -> int:
     n = candidates(s, f, model)
     if n == 0:
         return NONE
-    return candidate(s, f, model, ((s.request[slot, BITS] & LOW_BITS) * n) >> BITS_EACH)
+    return candidate(s, f, model, ((s.request[BITS, slot] & LOW_BITS) * n) >> BITS_EACH)
 
 
 def round_robin(s: State, f: Tables, model: int) -> int:
@@ -131,7 +131,7 @@ def round_robin(s: State, f: Tables, model: int) -> int:
 
 def weighted(s: State, f: Tables, slot: int, model: int) -> int:
     """A random replica, those of a group with twice the weight twice as often."""
-    bits = s.request[slot, BITS]
+    bits = s.request[BITS, slot]
     total = 0.0
     for i in range(f.serving_count[model]):
         g = f.serving[model, i]
@@ -156,7 +156,7 @@ def power_of_d(s: State, f: Tables, slot: int, model: int) -> int:
     n = candidates(s, f, model)
     if n == 0:
         return NONE
-    bits = s.request[slot, BITS]
+    bits = s.request[BITS, slot]
     best = candidate(s, f, model, ((bits & LOW_BITS) * n) >> BITS_EACH)
     bits >>= BITS_EACH
     for _ in range(f.parameter[CHOICES] - 1):
@@ -232,7 +232,7 @@ def shortest_expected(s: State, f: Tables, slot: int, model: int) -> int:
             if done < soonest:
                 soonest = done
                 best = r
-    if ROUTER == SLO_AWARE and best != NONE and soonest > s.request[slot, DEADLINE]:
+    if ROUTER == SLO_AWARE and best != NONE and soonest > s.request[DEADLINE, slot]:
         return REFUSED
     return best
 
@@ -263,11 +263,11 @@ def custom(s: State, f: Tables, slot: int, model: int) -> int:
     )
     request = Request(
         model,
-        s.small[slot, CLIENT],
-        s.small[slot, PRIORITY],
-        s.request[slot, DEADLINE],
-        s.real[slot, WORK],
-        s.request[slot, BITS],
+        s.small[CLIENT, slot],
+        s.small[PRIORITY, slot],
+        s.request[DEADLINE, slot],
+        s.real[WORK, slot],
+        s.request[BITS, slot],
     )
     answer = custom_route(fleet, request)
     r = int(answer)

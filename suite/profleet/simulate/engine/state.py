@@ -48,10 +48,10 @@ class State(NamedTuple):
     sums: Ints  # (R, REPLICA_SUMS)
     queues: Small  # (Q, QUEUE_COLUMNS)
     timers: Ints  # (replicas or central queues, 2): key and time of the armed timer
-    small: Small  # (requests, REQUEST_SMALL)
-    request: Ints  # (requests, REQUEST_WIDE)
-    real: Floats  # (requests, 2)
-    trail: Ints  # (requests, TRAIL_COLUMNS)
+    small: Small  # (REQUEST_SMALL, requests)
+    request: Ints  # (REQUEST_WIDE, requests)
+    real: Floats  # (REQUEST_REAL, requests)
+    trail: Ints  # (TRAIL_COLUMNS, requests), if there are links
     tree: Small | Ints
     idle: Small  # (R,): per group, a stack of idle replicas
     idle_at: Small  # (R,): position in it, or NONE
