@@ -53,8 +53,8 @@ Simulate what a fleet does with a stream of requests.
   --hydra-help          every Hydra option
 
 Keys: fleet, workload, router, batching, slo, study, queue, requests, duration_s, warmup,
-replications, seed, confidence, per_request, trace, plugins, tracking, store. `profleet simulate --cfg job` shows
-them all; the README of suite/profleet/simulate describes them.
+replications, seed, confidence, per_request, trace, plugins, tracking, store. `profleet simulate
+--cfg job` shows them all; the README of suite/profleet/simulate describes them.
 """
 
 PLAN_HELP = """\
