@@ -158,7 +158,7 @@ def test_the_interval_widens_with_the_distance_from_data():
     assert widths[0] == pytest.approx(0, abs=1e-9)
     assert widths == sorted(widths)
     assert widths[-1] > 1.9 * widths[-2]  # four octaves against two
-    assert made.at(64).coverage == 3 / 4
+    assert made.at(64).coverage == 1 - 1 / 3
 
 
 def test_without_points_the_interval_is_that_of_both_device_models():

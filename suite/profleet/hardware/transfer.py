@@ -208,7 +208,7 @@ class Transfer:
         ]
         if not drifts:
             return (self.measured_b.noise, 0.95) if not far else (None, 0.0)
-        points = max(points for _, points in drifts)
+        points = min(points for _, points in drifts)  # what the fewer of them bear out
         return self.measured_b.noise + max(drifts)[0] * far, 1 - 1 / points
 
     @property
