@@ -87,7 +87,7 @@ wheel: dev
 	cd build/wheel && venv/bin/python -m mypy -m profleet.cli -p profleet.manifest \
 	  -p profleet.model -p profleet.hardware -p profleet.execute -p profleet.profile \
 	  -p profleet.report -p profleet.tracking -p profleet.container -p profleet.simulate && \
-	  PROFLEET_EXPECT=wheel venv/bin/python -m pytest -q -m wheel
+	  PROFLEET_EXPECT=wheel venv/bin/python -m pytest -q -m wheel $$(grep -rlE 'mark\.wheel' tests --include='*.py')
 
 bench: dev
 	$(BIN)/python -m pytest -q -s -m bench tests/benchmarks
