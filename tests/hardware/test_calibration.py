@@ -128,3 +128,15 @@ def test_mistakes_are_named():
         fit(sushi(), [point, point], ("clock_hz", "layer_s", "weight_tile_s"))
     with pytest.raises(HardwareError, match="above 0 s, not 0"):
         Point(layer, 0.0)
+
+
+def test_a_fit_with_no_more_points_than_parameters_claims_no_error():
+    truth = gpu(compute_efficiency=0.4, op_s=7e-6)
+    layers = shapes(2)[:2]
+    points = [Point(layer, truth.cost(layer).seconds) for layer in layers]
+    fitted = fit(gpu(), points, ("compute_efficiency", "op_s"))
+    assert not fitted.held_out
+    assert max(map(abs, fitted.residuals)) < 1e-3
+    assert (fitted.device.evidence, fitted.device.calibration) == ("calibrated", None)
+    third = Point(shapes(3)[2], truth.cost(shapes(3)[2]).seconds)
+    assert fit(gpu(), [*points, third], ("compute_efficiency", "op_s")).device.calibration

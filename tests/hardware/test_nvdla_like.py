@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from device_cases import convs, denses, ofa_points, smaug_networks, smv, sushi
 from profleet.errors import HardwareError
 from profleet.hardware.calibration import fit
+from profleet.hardware.catalog import device_of
+from profleet.hardware.devices.nvdla_like import NvdlaLike
 from profleet.hardware.devices.soc import SoC
 from profleet.hardware.layers import Gemm, chain, conv_layer, dense_layer, vector_layer
 from profleet.hardware.predict import predict
+from profleet.manifest.library import Library
 
 # -- the engine ----------------------------------------------------------------------------------
 
@@ -95,6 +98,19 @@ def test_software_and_interface_alone_make_smaugs_networks_two_to_five_times_fas
     }
     assert min(gains.values()) >= 1.8, gains
     assert max(gains.values()) <= 5.0, gains
+
+
+def test_the_catalogued_device_has_smaugs_finding():
+    document = Library.standard().resolve("hardware", "smaug-soc").document
+    device = device_of(document)
+    assert isinstance(device, NvdlaLike)
+    assert device.soc is not None
+    fast = replace(device, soc=replace(device.soc, interface="acp", accelerators=8, threads=8))
+    for network in smaug_networks():
+        found = predict(network, device, "float16")
+        assert 0.25 <= found.shares["accelerator"] <= 0.40, network.model
+        gain = found.seconds / predict(network, fast, "float16").seconds
+        assert 1.8 <= gain <= 5.0, network.model
 
 
 def test_each_option_helps_where_it_should():

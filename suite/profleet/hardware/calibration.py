@@ -6,7 +6,8 @@
 Least squares on log(predicted / measured), so that a layer of 10 us counts as much as one of 10 ms
 and being off by a factor is the same in both directions. The error is taken on held-out groups
 (one subnet, one round, one model) where there are at least two; its interval is conformal: the
-quantile of the held-out errors, with the coverage that this many points can promise.
+quantile of the held-out errors, with the coverage that this many points can promise. A fit that
+meets every point because it has as many parameters claims no error.
 """
 
 from __future__ import annotations
@@ -92,6 +93,10 @@ def fit(
         coverage: share of measurements that the interval shall cover.
         source: where the points come from.
 
+    Returns:
+        Its ``device`` has no calibration where no more points than parameters were seen and none
+        was held out: whatever is left of them says nothing about the next one.
+
     Raises:
         HardwareError: a parameter cannot be fitted, or there are too few points.
     """
@@ -115,11 +120,12 @@ def fit(
             found = dict(zip(groups, (_fitted(device, part, free) for part in parts), strict=True))
             residuals = [_residuals(found[repr(point.group)], [point])[0] for point in points]
             held_out = True
-    calibrated = replace(
-        best,
-        evidence="calibrated",
-        calibration=calibration_of(residuals, coverage, held_out=held_out, source=source),
+    known = (
+        calibration_of(residuals, coverage, held_out=held_out, source=source)
+        if held_out or len(points) > len(free)
+        else None
     )
+    calibrated = replace(best, evidence="calibrated", calibration=known)
     return Fitted(calibrated, tuple(residuals), held_out)
 
 

@@ -85,7 +85,7 @@ def _simulate(
     if settings.study.kind == "lightspeed":
         from profleet.simulate.study.record import study_into
 
-        study_into(settings, folder, begun, title)
+        study_into(settings, folder, begun, title, alone=not COMMAND.sweep)
         _track(folder, settings.tracking)
         return False
     if settings.tracking.uri is not None:
@@ -160,18 +160,14 @@ def _show(root: Path, folders: list[Path]) -> None:
 
 
 def _show_study(root: Path, folders: list[Path]) -> None:
-    from profleet.report.study_html import write_study_report
     from profleet.report.study_tables import print_study
-    from profleet.simulate.study.ratios import load_study, write_study
+    from profleet.simulate.study.ratios import load_study
+    from profleet.simulate.study.record import write_study_page
 
     study = load_study(folders)
     print_study(folders, study)
-    if study is None:
-        return
-    write_study(root, study)
-    with suppress(OSError):
-        write_study_report(root, study, folders)
-    if COMMAND.sweep:
+    if study is not None and COMMAND.sweep:  # a single one has its page already
+        write_study_page(root, folders)
         _log_sweep(root)
 
 

@@ -105,7 +105,8 @@ def test_one_study_prints_its_table_and_writes_a_result(swept, tmp_path):
     result = load_simulation(tmp_path / "one")
     assert result.metrics["completed/VGG-16"].value == 1
     assert f"{result.metrics['completion_mean_ns/VGG-16'].value:.3f}" in done.stdout
-    assert (tmp_path / "one" / "report.html").exists()
+    assert result.paths["report"] == "report.html"
+    assert "report.html" in {name for _, name in simulation_record(tmp_path / "one").files}
 
 
 @pytest.mark.parametrize(
