@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from profleet.execute import executor, process
+from profleet.execute import executor, leftovers, output
+from profleet.execute.output import STDOUT, Output
 from profleet.execute.process import ProcessExecutor
 from profleet.execute.progress import Progress
 
+STDERR = 2
 RUNNER = """
 import sys
 deep = '{"event": ' + '[' * 30_000
@@ -25,14 +32,24 @@ sys.exit(7)
 
 
 @pytest.fixture
-def foreign(tmp_path):
+def executing(tmp_path):
+    """Makes an interpreter that executes other code instead of the runner."""
+
+    def make(code):
+        script = tmp_path / "runner.py"
+        script.write_text(code)
+        python = tmp_path / "python"
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}"\n')
+        python.chmod(0o755)
+        return str(python)
+
+    return make
+
+
+@pytest.fixture
+def foreign(executing):
     """An interpreter that executes ``RUNNER`` instead of the runner."""
-    script = tmp_path / "runner.py"
-    script.write_text(RUNNER)
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}"\n')
-    python.chmod(0o755)
-    return str(python)
+    return executing(RUNNER)
 
 
 def test_events_are_told_from_noise(foreign, tmp_path):
@@ -45,15 +62,133 @@ def test_events_are_told_from_noise(foreign, tmp_path):
     assert "nonsense" in log
 
 
-def test_a_line_without_end_is_not_held_in_memory(foreign, tmp_path, monkeypatch):
-    lengths = []
-    original = process.parse_event
-    monkeypatch.setattr(
-        process, "parse_event", lambda line: lengths.append(len(line)) or original(line)
-    )
-    ProcessExecutor(foreign).execute(tmp_path, timeout_seconds=60, on_event=lambda _: None)
-    assert sum(lengths) > 200_000
-    assert max(lengths) == executor.LONGEST_LINE
+def test_a_line_without_end_is_not_held_in_memory():
+    log, line = io.BytesIO(), b'{"event": "' + b"x" * 10 * executor.LONGEST_LINE
+    with Output(log, pytest.fail) as output:
+        for start in range(0, len(line), 1000):
+            output(STDOUT, line[start : start + 1000])
+            assert len(output._pending) <= executor.LONGEST_LINE
+    assert log.getvalue() == line
+
+
+def test_a_log_without_end_keeps_its_beginning_and_its_end(executing, tmp_path, monkeypatch):
+    monkeypatch.setattr(output, "LOG_HEAD", 1000)
+    monkeypatch.setattr(output, "LOG_TAIL", 500)
+    python = executing("""
+import sys
+for number in range(100_000):
+    print(f"line {number}", file=sys.stderr)
+sys.exit(3)
+""")
+    ended = ProcessExecutor(python).execute(tmp_path, timeout_seconds=60, on_event=pytest.fail)
+    text = ended.log.read_text("utf-8")
+    size = sum(len(f"line {number}\n") for number in range(100_000))
+    assert ended.code == 3, "the runner is not blocked"
+    assert text.startswith("line 0\nline 1\n")
+    assert text.endswith("line 99998\nline 99999\n")
+    assert f"[{size - 1500} bytes are left out here" in text
+    assert len(text) < 1600
+
+
+@given(
+    pieces=st.lists(st.binary(max_size=40), max_size=20),
+    head=st.integers(1, 100),
+    tail=st.integers(1, 100),
+)
+def test_the_log_is_what_came_or_its_two_ends(pieces, head, tail):
+    log, whole = io.BytesIO(), b"".join(pieces)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output, "LOG_HEAD", head)
+        patch.setattr(output, "LOG_TAIL", tail)
+        with Output(log, pytest.fail) as sorting:
+            for piece in pieces:
+                sorting(STDERR, piece)
+    if len(whole) <= head + tail:
+        assert log.getvalue() == whole
+    else:
+        assert log.getvalue().startswith(whole[:head] + b"\n[")
+        assert log.getvalue().endswith(b"]\n" + whole[-tail:])
+        assert f"[{len(whole) - head - tail} bytes".encode() in log.getvalue()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full")
+def test_a_log_that_cannot_be_written_is_not_worth_the_measurement():
+    events = []
+    with Path("/dev/full").open("wb", buffering=0) as full, Output(full, events.append) as output:
+        output(STDERR, b"an error")
+        output(STDOUT, b'a line\n{"event": "state"}\n')
+    assert events == [{"event": "state"}]
+
+
+DAEMON = """
+import os, pathlib, sys, time
+sys.stdout.flush()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        pathlib.Path("daemon.pid").write_text(str(os.getpid()))
+        while True:
+            print("still here", flush=True)
+            time.sleep(0.05)
+    os._exit(0)
+while not pathlib.Path("daemon.pid").exists():
+    time.sleep(0.01)
+print('{{"event": "state", "phase": "write"}}', flush=True)
+{then}
+"""
+
+
+def lives(folder):
+    """One that has ended has no command line, even while nobody has asked how it ended."""
+    try:
+        return bool(Path("/proc", (folder / "daemon.pid").read_text(), "cmdline").read_bytes())
+    except OSError:
+        return False
+
+
+def test_a_daemon_that_holds_the_output_ends_with_its_runner(executing, tmp_path):
+    events = []
+    python = executing(DAEMON.format(then="sys.exit(7)"))
+    ended = ProcessExecutor(python).execute(tmp_path, timeout_seconds=60, on_event=events.append)
+    assert (ended.code, ended.timed_out) == (7, False)
+    assert [event["phase"] for event in events] == ["write"]
+    assert not lives(tmp_path)
+
+
+def test_a_daemon_that_holds_the_output_ends_at_the_timeout(executing, tmp_path):
+    python = executing(DAEMON.format(then="time.sleep(600)"))
+    ended = ProcessExecutor(python).execute(tmp_path, timeout_seconds=1, on_event=lambda _: None)
+    assert (ended.code, ended.timed_out) == (-signal.SIGTERM, True)
+    assert not lives(tmp_path)
+
+
+def test_nobody_waits_for_a_daemon_that_cannot_be_found(executing, tmp_path, monkeypatch):
+    monkeypatch.setattr(leftovers, "PROC", tmp_path / "nothing")
+    python = executing(DAEMON.format(then="sys.exit(7)"))
+    try:
+        ended = ProcessExecutor(python).execute(
+            tmp_path, timeout_seconds=60, on_event=lambda _: None
+        )
+        assert (ended.code, ended.timed_out) == (7, False)
+    finally:
+        os.kill(int((tmp_path / "daemon.pid").read_text()), signal.SIGKILL)
+
+
+def test_an_interrupt_ends_the_daemon_too(executing, tmp_path):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    python = executing(DAEMON.format(then="time.sleep(600)"))
+    with pytest.raises(KeyboardInterrupt):
+        ProcessExecutor(python).execute(tmp_path, timeout_seconds=60, on_event=interrupt)
+    assert not lives(tmp_path)
+
+
+def test_what_waits_in_the_pipe_when_the_runner_ends_is_kept(executing, tmp_path):
+    python = executing("import os; os.write(1, b'x' * 60_000); os.write(2, b'y' * 60_000)")
+    ended = ProcessExecutor(python).execute(tmp_path, timeout_seconds=60, on_event=pytest.fail)
+    log = ended.log.read_text("utf-8")
+    assert (log.count("x"), log.count("y")) == (60_000, 60_000)
 
 
 @pytest.mark.parametrize("terminal", [True, False])

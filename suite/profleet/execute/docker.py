@@ -13,7 +13,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, Final, Literal
 
 from profleet.container import labels, layout, owner, volumes
 from profleet.container.archive import Entry, Limits, Link
@@ -25,24 +25,22 @@ from profleet.errors import EngineError, ProfleetError, StoreError
 from profleet.execute.executor import (
     CONTAINER,
     GO_ON,
+    KILLED,
     LOG,
-    LONGEST_LINE,
     MORE_MEMORY,
     Exit,
     Failure,
     OnEvent,
-    parse_event,
 )
 from profleet.execute.invocation import say
+from profleet.execute.output import Output
 
 HOST_FILES: Final = frozenset(
     {"job.json", "artifact", "lock.json", "ticket.json", "setup.json", CONTAINER, LOG}
 )
 """What this side put into the job's folder: no result of a runner has these names."""
-LOG_BYTES: Final = 16 * MIB
 MAX_SURROUNDINGS: Final = MIB
 LOOK_SECONDS: Final = 60.0
-KILLED: Final = -9
 WRONG_ARTIFACT: Final = 4
 """The protocol's exit code for an artifact with another digest: the cached one is damaged."""
 
@@ -176,11 +174,9 @@ class _Run:
         timer = threading.Timer(timeout_seconds, self._expire)
         timer.daemon = True
         try:
-            with log_path.open("wb") as log:
+            with log_path.open("wb") as log, Output(log, self._on_event) as output:
                 timer.start()
-                output = _Output(log, self._on_event)
                 code = self._session.execute((*layout.COMMAND, layout.OUT), output)
-                output.close()
             timer.cancel()
             failure = self._after(code)
         except EngineError:
@@ -240,47 +236,6 @@ class _Run:
             f"The memory of the container ran out{under}: the kernel killed the runner{used}.",
             MORE_MEMORY,
         )
-
-
-class _Output:
-    """Sorts what a runner prints into events and log; the log is cut off at its limit."""
-
-    def __init__(self, log: BinaryIO, on_event: OnEvent) -> None:
-        self._log = log
-        self._on_event = on_event
-        self._left = LOG_BYTES
-        self._pending = b""
-
-    def __call__(self, stream: int, piece: bytes) -> None:
-        if stream != 1:
-            self._write(piece)
-            return
-        *lines, self._pending = (self._pending + piece).split(b"\n")
-        if len(self._pending) > LONGEST_LINE:
-            lines.append(self._pending)
-            self._pending = b""
-        for line in lines:
-            self._line(line + b"\n")
-
-    def close(self) -> None:
-        """Write the last line, which no newline ends."""
-        if self._pending:
-            self._line(self._pending)
-
-    def _line(self, line: bytes) -> None:
-        event = parse_event(line)
-        if event is None:
-            self._write(line)
-        else:
-            self._on_event(event)
-
-    def _write(self, piece: bytes) -> None:
-        if self._left > 0:
-            self._log.write(piece[: self._left])
-            self._log.flush()
-            self._left -= len(piece)
-            if self._left <= 0:
-                self._log.write(b"\n[The log is cut off here: it is too long.]\n")
 
 
 @cache

@@ -19,7 +19,9 @@ OnEvent = Callable[[Event], None]
 
 LOG: Final = "runner.log"
 LONGEST_LINE: Final = 65_536
-"""A runner's line is read in parts of at most this many bytes; none of its events is as long."""
+"""Bytes of a runner's line without end that are held; none of its events is as long."""
+KILLED: Final = -9
+"""The code of a runner that did not end by itself, or whose end nobody saw."""
 CONTAINER: Final = "container.json"
 """What an executor tells of the container it used, in the job's folder beside the result."""
 GO_ON: Final = "What is finished stays; the same command with resume=true does the rest."

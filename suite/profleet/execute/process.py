@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import IO, Final, cast
 
 from profleet.errors import ConfigError
-from profleet.execute.executor import LOG, LONGEST_LINE, Exit, OnEvent, parse_event
+from profleet.execute.executor import KILLED, LOG, Exit, OnEvent
+from profleet.execute.leftovers import JOB_DIR, end_leftovers
+from profleet.execute.output import Output
 from profleet.paths import data_dir
 
 GRACE_SECONDS = 5.0
 PARENT = "PROFLEET_PARENT_PID"
 """Tells the runner with whom to die; the same name stands in the runner."""
+PIECE: Final = 2**16
+MOST_IN_A_PIPE: Final = 2**20
+"""No more can wait in a pipe than this (Linux, unprivileged): what is beyond came later."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,9 @@ class ProcessExecutor:
     The runner leads a session of its own, so a Ctrl-C at the terminal reaches only this side,
     which then stops the runner and everything it started. If this side dies without a chance to
     do so, the runner, which was told this side's process number, is killed by the kernel (Linux).
+
+    The job is over when the runner's process has ended: what it started and left is killed, even
+    where it holds the output open or has a session of its own.
     """
 
     python: str | None = None
@@ -38,82 +49,121 @@ class ProcessExecutor:
             ConfigError: the interpreter cannot be started.
         """
         log = job_dir / LOG
+        with log.open("wb") as log_file, Output(log_file, on_event) as output:
+            process = self._started(job_dir)
+            with _Watched(process, output) as runner:
+                try:
+                    timed_out = not runner.ends_within(timeout_seconds)
+                    if timed_out:
+                        runner.stop()
+                except BaseException:
+                    output.ignore_events()
+                    runner.stop()
+                    raise
+                finally:
+                    runner.signal(signal.SIGKILL)  # whatever it left behind
+                    end_leftovers(job_dir)
+            code = process.poll()
+        return Exit(KILLED if code is None else code, timed_out, log)
+
+    def _started(self, job_dir: Path) -> subprocess.Popen[bytes]:
         interpreter = self.python or sys.executable
-        timed_out = threading.Event()
-        with log.open("wb") as log_file:
-            try:
-                process = subprocess.Popen(
-                    [interpreter, "-P", "-m", "profleet_runner", str(job_dir)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=log_file,
-                    cwd=job_dir,
-                    env=_environment(),
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise ConfigError(
-                    f"executor.python: cannot start '{interpreter}': {error.strerror}. "
-                    "Name a Python interpreter that has the framework installed."
-                ) from None
-
-            def expire() -> None:
-                timed_out.set()
-                _signal_group(process, signal.SIGTERM)
-                if not _ended_within(process, GRACE_SECONDS):
-                    _signal_group(process, signal.SIGKILL)
-
-            timer = threading.Timer(timeout_seconds, expire)
-            timer.daemon = True
-            timer.start()
-            try:
-                assert process.stdout is not None
-                for line in iter(partial(process.stdout.readline, LONGEST_LINE), b""):
-                    event = parse_event(line)
-                    if event is None:
-                        log_file.write(line)
-                        log_file.flush()
-                    else:
-                        on_event(event)
-                code = process.wait()
-            except BaseException:
-                stop(process)
-                raise
-            finally:
-                timer.cancel()
-                _signal_group(process, signal.SIGKILL)  # whatever a runner left behind
-                assert process.stdout is not None
-                process.stdout.close()
-        return Exit(code, timed_out.is_set(), log)
+        try:
+            return subprocess.Popen(
+                [interpreter, "-P", "-m", "profleet_runner", str(job_dir)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                cwd=job_dir,
+                env=_environment(job_dir),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"executor.python: cannot start '{interpreter}': {error.strerror}. "
+                "Name a Python interpreter that has the framework installed."
+            ) from None
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the runner to end, then insist; returns when it has."""
-    _signal_group(process, signal.SIGTERM)
-    if not _ended_within(process, GRACE_SECONDS):
-        _signal_group(process, signal.SIGKILL)
-        process.wait()
+class _Watched:
+    """A started runner: its output is handed on while its end is waited for."""
 
+    def __init__(self, process: subprocess.Popen[bytes], output: Output) -> None:
+        self._process = process
+        self._output = output
+        self._selector = selectors.DefaultSelector()
+        for number, stream in enumerate((process.stdout, process.stderr), start=1):
+            assert stream is not None
+            os.set_blocking(stream.fileno(), False)
+            self._selector.register(stream, selectors.EVENT_READ, number)
+        self._ended, self._says_ended = os.pipe()
+        self._selector.register(self._ended, selectors.EVENT_READ)
+        threading.Thread(target=self._wait, daemon=True).start()
 
-def _ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
+    def __enter__(self) -> _Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Hand on what still waits in the pipes, whoever else holds them open."""
+        try:
+            for key in list(self._selector.get_map().values()):
+                if key.data is not None:
+                    self._drain(cast("IO[bytes]", key.fileobj), key.data)
+        finally:
+            self._selector.close()
+            for stream in (self._process.stdout, self._process.stderr):
+                cast("IO[bytes]", stream).close()
+            os.close(self._ended)
+
+    def ends_within(self, seconds: float) -> bool:
+        """Hand on what the runner prints until its process ends; False: the time came first."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            ready = self._selector.select(left)
+            for key, _ in ready:
+                if key.data is not None:
+                    self._hand_on(cast("IO[bytes]", key.fileobj), key.data)
+            if any(key.data is None for key, _ in ready):
+                return True
         return False
-    return True
+
+    def stop(self) -> None:
+        """Ask the runner to end, then insist."""
+        self.signal(signal.SIGTERM)
+        if not self.ends_within(GRACE_SECONDS):
+            self.signal(signal.SIGKILL)
+            self.ends_within(GRACE_SECONDS)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the runner's process group."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def _wait(self) -> None:
+        self._process.wait()
+        os.close(self._says_ended)
+
+    def _drain(self, stream: IO[bytes], number: int) -> None:
+        left = MOST_IN_A_PIPE
+        while left > 0 and (size := self._hand_on(stream, number)):
+            left -= size
+
+    def _hand_on(self, stream: IO[bytes], number: int) -> int:
+        """Hand on a piece that is there; 0: there is none, or nobody writes any more."""
+        piece = stream.read(PIECE)
+        if piece == b"":
+            self._selector.unregister(stream)
+        if piece:
+            self._output(number, piece)
+        return len(piece or b"")
 
 
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    try:
-        os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):
-        return
-
-
-def _environment() -> dict[str, str]:
+def _environment(job_dir: Path) -> dict[str, str]:
     environment = dict(os.environ)
     inherited = environment.get("PYTHONPATH")
     runners = str(data_dir("runners"))
     environment["PYTHONPATH"] = f"{runners}{os.pathsep}{inherited}" if inherited else runners
     environment[PARENT] = str(os.getpid())
+    environment[JOB_DIR] = str(job_dir)
     return environment
