@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from profleet.errors import ArtifactError
-from profleet.model.artifact import default_cache, obtain
+from profleet.model.artifact import build, default_cache, obtain
 from profleet.model.builders import build_model
 from profleet.model.graph import serialize
 
@@ -79,6 +79,28 @@ def test_another_source_digest_is_refused_with_both(tiny):
         obtain(tiny.model(), tiny.folder)
     assert tiny.sha256 in str(caught.value)
     assert hashlib.sha256(flip(tiny.data)).hexdigest() in str(caught.value)
+
+
+WRONG = "ab" * 32
+
+
+@pytest.mark.parametrize("transforms", ["", "{kind: seeded_weights, seed: 1}"])
+def test_a_cached_artifact_does_not_hide_a_wrong_source_digest(tiny, transforms):
+    def model(source_sha256):
+        digests = f"sha256: {source_sha256}, transforms: [{transforms}]"
+        return tiny.model(f"{{kind: file, path: tiny.onnx, {digests}}}")
+
+    data = build(model(tiny.sha256).source, tiny.folder, print)
+    changed = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    right, wrong = (
+        one.model_copy(update={"artifact": one.artifact.model_copy(update=changed)})
+        for one in (model(tiny.sha256), model(WRONG))
+    )
+    path = obtain(right, tiny.folder)
+    with pytest.raises(ArtifactError, match=f"sha256 {tiny.sha256}, the manifest says {WRONG}"):
+        obtain(wrong, tiny.folder)
+    (tiny.folder / "tiny.onnx").unlink()
+    assert obtain(right, tiny.folder) == path, "what is proven needs no source"
 
 
 def test_a_missing_file_is_named(tiny):

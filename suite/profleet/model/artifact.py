@@ -2,6 +2,8 @@
 
 ``$PROFLEET_CACHE`` (else ``$XDG_CACHE_HOME/profleet``, else ``~/.cache/profleet``) holds
 ``artifacts/SHA256.onnx``. A file is there completely or not at all, and is checked at every use.
+Beside it, ``SHA256.SOURCE.made`` says that a source of that digest becomes it by those transforms:
+the cache never answers for a manifest that declares another source.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from profleet.errors import ArtifactError
+from profleet.manifest.canonical import sha256_of
 from profleet.manifest.documents import BuilderSource, FileSource, Model, PackageSource
 from profleet.model.sources import Note, file_bytes, package_bytes, sha256
 
@@ -51,24 +54,29 @@ def obtain(
         progress: gets a line about each slow step.
 
     Raises:
-        ArtifactError: the source cannot be had, the result has another digest than the manifest
-            says, or the cache cannot be written.
+        ArtifactError: the source cannot be had or has another digest than the manifest says, or
+            the result has, or the cache cannot be written.
     """
     note = progress or _silent
     folder = (cache or default_cache()) / "artifacts"
     path = folder / f"{model.artifact.sha256}.onnx"
-    if _is_intact(path, model):
+    mark = _mark(model, folder)
+    if _is_proven(model, mark) and _is_intact(path, model):
         return path
     with _storage(folder), _alone(folder, model.artifact.sha256):
-        if path.exists():  # another process may have just finished it
-            if _is_intact(path, model):
-                return path
+        intact = _is_intact(path, model)
+        if intact and _is_proven(model, mark):  # another process may have just finished it
+            return path
+        if path.exists() and not intact:
             log.warning(
                 "The cached artifact of %s is damaged and is built again: %s", model.name, path
             )
         data = build(model.source, manifest_dir, note)
         _verify(data, model)
-        store(data, path)
+        if not intact:
+            store(data, path)
+        if not _is_proven(model, mark):
+            mark.touch()
     return path
 
 
@@ -117,6 +125,25 @@ def store(data: bytes, path: Path) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _is_proven(model: Model, mark: Path) -> bool:
+    """Tell whether the source, as its manifest declares it, is known to make the artifact.
+
+    Nothing but the artifact's own digest is declared of what a builder makes.
+    """
+    source = model.source
+    if isinstance(source, BuilderSource):
+        return True
+    if not source.transforms:
+        return source.sha256 == model.artifact.sha256
+    return mark.exists()
+
+
+def _mark(model: Model, folder: Path) -> Path:
+    """What stands beside an artifact when its source has been transformed into it once."""
+    source = model.source.model_dump(mode="json", include={"sha256", "transforms"})
+    return folder / f"{model.artifact.sha256}.{sha256_of(source)[:32]}.made"
 
 
 def _silent(_: str) -> None:
