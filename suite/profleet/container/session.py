@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from profleet.container import layout
 from profleet.container.archive import Entry, Limits, Link, Unpacked, first_file, pack, unpack
 from profleet.container.engine import Engine, explain
+from profleet.container.hermetic import attainable_limits
 from profleet.errors import EngineError
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Session:
 
     def __enter__(self) -> Self:
         with self._explained(f"creating the container {self._name}"):
-            config = self._api.create_host_config(**self._host_config)
+            limits = [*self._host_config.get("ulimits", ()), *attainable_limits(self._engine)]
+            config = self._api.create_host_config(**{**self._host_config, "ulimits": limits})
             made = self._api.create_container(
                 self._image,
                 name=self._name,

@@ -22,7 +22,7 @@ from profleet.container import labels, owner
 from profleet.container.archive import Entry
 from profleet.container.engine import Engine
 from profleet.container.hermetic import ARTIFACTS
-from profleet.container.session import Session
+from profleet.container.session import CONFLICT, Session
 from profleet.errors import EngineError
 
 KIND: Final = "model-cache"
@@ -140,7 +140,8 @@ def _made(session: Session, stack: contextlib.ExitStack) -> bool:
     try:
         stack.enter_context(session)
     except EngineError as error:
-        if getattr(error.__cause__, "status_code", None) != 409:
+        conflict = getattr(error.__cause__, "status_code", None) == CONFLICT
+        if not conflict and "is already in use" not in str(error):  # Podman calls it a bug of its
             raise
         return False
     return True
