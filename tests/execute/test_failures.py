@@ -9,6 +9,9 @@ import subprocess
 from pathlib import Path
 
 import tiny
+from profleet.execute.collect import forget
+from profleet.profile.schema import StackRef
+from profleet.profile.store import Result, write_result
 from shop import ENDLESS, FAST, runners_alive
 
 
@@ -137,6 +140,56 @@ def test_interrupt_in_a_sweep_keeps_what_is_finished(shop, wait_for):
     assert again.stderr.count("finished before") == len(finished)
     keys = [r["run_key"] for r in shop.results() if r["status"] == "finished"]
     assert len(set(keys)) == 3
+
+
+def answered_before(folder):
+    """A folder with a finished result of an earlier run."""
+    stack = StackRef(model="tiny@1.0.0", framework="onnxruntime@1.0.0", hardware="local@1.0.0")
+    folder.mkdir(parents=True)
+    moment = "2026-01-02T03:04:05+00:00"
+    done = {"status": "finished", "run_id": "1", "run_key": "1", "stack": stack}
+    write_result(folder, Result(**done, started_at=moment, finished_at=moment))
+    return folder
+
+
+def test_a_sweep_that_fails_does_not_show_what_an_earlier_one_left(shop):
+    sweep = shop.store / "nightly"
+    for name in ("0", "1", "2/00-tiny-onnxruntime"):
+        answered_before(sweep / name)
+    done = shop.run("-m", "model=nothing,nowhere", f"hydra.sweep.dir={sweep}")
+    assert done.returncode == 1
+    assert [result["status"] for result in shop.results()] == ["failed", "failed"]
+    assert "finished" not in done.stdout
+
+
+def test_a_killed_sweep_does_not_show_what_an_earlier_one_left(shop, wait_for):
+    sweep = shop.store / "nightly"
+    for name in ("0", "1"):
+        answered_before(sweep / name)
+    process = shop.start("-m", "model=tiny,tiny", f"hydra.sweep.dir={sweep}", options=ENDLESS)
+    wait_for(lambda: measuring(shop))
+    process.kill()
+    process.communicate()
+    assert shop.results() == []
+    wait_for(lambda: not runners_alive(shop.scratch), 20)
+
+
+def test_a_suite_withdraws_what_its_folder_held(tmp_path):
+    own, other, kept = (
+        answered_before(tmp_path / "suite" / name)
+        for name in ("00-tiny-onnxruntime", "mine", "01-tiny-torch")
+    )
+    forget(tmp_path / "suite", except_for={kept})
+    left = {path.parent for path in tmp_path.glob("suite/*/result.json")}
+    assert left == {other, kept}, own
+
+
+def test_a_mistake_leaves_the_earlier_result_and_does_not_show_it(shop):
+    folder = answered_before(shop.store / "mine")
+    done = shop.run("model=nothing", f"hydra.run.dir={folder}")
+    assert done.returncode == 2
+    assert "finished" not in done.stdout + done.stderr
+    assert [result["status"] for result in shop.results()] == ["finished"]
 
 
 def fill(path):

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from profleet.application import Refused, launch
 from profleet.errors import ConfigError, EngineError, ProfleetError, StoreError
 from profleet.execute import index
-from profleet.execute.collect import Ticket, finish, now
+from profleet.execute.collect import Ticket, finish, forget, now
 from profleet.execute.executor import GO_ON, Failure
 from profleet.execute.invocation import Invocation, say
 from profleet.execute.job import execute_job, reuse
@@ -48,6 +48,9 @@ class Watch(Callback):  # type: ignore[misc]  # hydra is not typed
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Note the folder of a sweep; warn when its jobs would disturb each other."""
         _note(config, "hydra.sweep.dir")
+        if INVOCATION.root is not None and config.get("resume") is not True:
+            for place in filter(_is_numbered, INVOCATION.root.glob("*")):
+                forget(place)
         launcher = str(config.hydra.runtime.choices.get("hydra/launcher", "basic"))
         if any(name in launcher for name in PARALLEL_LAUNCHERS):
             say(
@@ -76,6 +79,8 @@ def _task(config: DictConfig) -> None:
     folder = Path(hydra_config.runtime.output_dir)
     multirun = hydra_config.mode == RunMode.MULTIRUN
     try:
+        if multirun and config.get("resume") is not True:
+            forget(folder)
         _execute_all(config, folder, Path(hydra_config.sweep.dir) if multirun else None)
     except ProfleetError as error:
         if multirun:
@@ -97,10 +102,11 @@ def _execute_all(config: DictConfig, folder: Path, sweep: Path | None) -> None:
     settings = parse(config)
     _check_store(settings.store)
     jobs = list(plan(settings, frozenset(map(override_key, overrides))))
+    places = [_place(job, number, folder) for number, job in enumerate(jobs)]
+    forget(folder, except_for=_answers(jobs))
     is_sweep = sweep is not None or settings.suite is not None
     sweep_id = _sweep_id(sweep or folder, settings.store) if is_sweep else None
-    for number, job in enumerate(jobs):
-        place = folder if settings.suite is None else folder / f"{number:02d}-{_slug(job)}"
+    for number, (job, place) in enumerate(zip(jobs, places, strict=True)):
         counter = f"[{number + 1}/{len(jobs)}] " if len(jobs) > 1 else ""
         try:
             _execute(job, place, sweep_id, counter)
@@ -108,6 +114,23 @@ def _execute_all(config: DictConfig, folder: Path, sweep: Path | None) -> None:
             if not is_sweep:
                 raise
             _record(place, job.reference, settings.suite, sweep_id, error)
+
+
+def _place(job: Job, number: int, folder: Path) -> Path:
+    """The folder of a job: for one of a suite, a folder of its own below that of the suite."""
+    return folder if job.settings.suite is None else folder / f"{number:02d}-{_slug(job)}"
+
+
+def _is_numbered(folder: Path) -> bool:
+    """Tell whether a folder is one that Hydra makes for a job of a sweep."""
+    return folder.name.isdecimal()
+
+
+def _answers(jobs: Sequence[Job]) -> set[Path]:
+    """The folders whose earlier result answers a job again (``resume=true``)."""
+    resumed = [job for job in jobs if job.settings.resume]
+    earlier = (index.finished(job.settings.store, job.run_key) for job in resumed)
+    return {folder.resolve() for folder in earlier if folder is not None}
 
 
 def _execute(job: Job, folder: Path, sweep_id: str | None, counter: str) -> None:

@@ -37,6 +37,8 @@ class Invocation:
         if {entry.name for entry in root.iterdir()} <= {".hydra"}:
             shutil.rmtree(root, ignore_errors=True)  # a mistake before the first job: no litter
             return self._code([])
+        if self.mistake is not None:  # what an earlier run left there is not what was asked for
+            return self._code([])
         results = [(folder, load_result(folder)) for folder in find_results(root)]
         show(root, results)
         if len(results) > 1 or (root / "multirun.yaml").exists():
