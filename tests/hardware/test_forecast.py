@@ -11,6 +11,7 @@ import pytest
 
 from profleet.errors import ConfigError, HardwareError, ManifestError
 from profleet.execute.settings import check
+from profleet.hardware.catalog import BEYOND
 from profleet.hardware.forecast import LAYER_COLUMNS, PredictSettings, forecast
 from profleet.hardware.stack import modelled_stack, precision_of
 from profleet.manifest.library import Library
@@ -67,7 +68,7 @@ def test_macs_of_all_layers_are_those_of_the_model():
 
 
 def test_a_calibrated_device_states_an_interval_and_others_say_that_they_cannot():
-    h100 = forecast(asked(hardware="nvidia-h100-sxm")).forecast
+    h100 = forecast(asked(hardware="nvidia-h100-sxm", dtype="float16")).forecast
     error = LIBRARY.resolve("hardware", "nvidia-h100-sxm").document.calibration.error
     first = h100.batches[0]
     assert first.evidence == "calibrated"
@@ -82,6 +83,37 @@ def test_a_calibrated_device_states_an_interval_and_others_say_that_they_cannot(
     assert {each.low_ms for each in v5e.batches} == {None}
     assert "No expected error" in v5e.expectation
     assert ["no overhead" in each.expectation for each in (h100, v5e)] == [False, True]
+
+
+def test_a_calibration_claims_nothing_of_what_it_is_not_of():
+    known = forecast(asked(model="resnet50", hardware="nvidia-t4", dtype="int8")).forecast
+    assert known.batches[0].evidence == "calibrated"
+    assert known.batches[0].high_ms / known.batches[0].latency_ms == pytest.approx(1.122)
+    for model, dtype, evidence in (
+        ("resnet50", "float32", "assumed"),  # of which the peak is recalled
+        ("resnet50", "float16", "modelled"),
+        ("squeezenet", "int8", "modelled"),
+    ):
+        other = forecast(asked(model=model, hardware="nvidia-t4", dtype=dtype)).forecast
+        first = other.batches[0]
+        assert first.evidence == evidence
+        assert first.low_ms / first.latency_ms == pytest.approx(BEYOND.low)
+        assert first.high_ms / first.latency_ms == pytest.approx(BEYOND.high)
+        assert "of resnet50 in int8 (error 2.0%" in other.expectation
+        assert "which this is not" in other.expectation
+        assert "39.5% (median)" in other.expectation
+    board = forecast(asked(model="squeezenet", hardware="sushi-zcu104")).forecast
+    assert board.batches[0].low_ms is None
+    assert "of single layers in int8 (error 1.2%" in board.expectation
+    assert board.expectation.endswith("No expected error can be stated.")
+
+
+def test_a_datapath_whose_latency_is_not_stated_is_named():
+    stated = forecast(asked(model="resnet18", hardware="mit-lightning")).forecast
+    assert not stated.notes
+    (note,) = forecast(asked(model="gpt2", hardware="mit-lightning")).forecast.notes
+    assert "gpt2-xl" in note
+    assert "none for gpt2: it counts as 0 us" in note
 
 
 def test_energy_is_stated_where_power_is_known():

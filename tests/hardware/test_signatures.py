@@ -391,6 +391,21 @@ def test_an_open_shape_is_an_error_that_names_node_and_operator(tmp_path):
         read_network(path, {"x": (2, 3), "to": (2,)}, name="open")
 
 
+@pytest.mark.parametrize("read", ["lost", "y"])
+def test_a_node_that_reads_what_nothing_made_is_named(read, tmp_path):
+    node = helper.make_node("Add", ["x", read], ["y"], name="sum")
+    path = write(tmp_path, [node], {"x": floats(2, 3)}, ["y"])
+    with pytest.raises(ArtifactError, match=rf"node 'sum' \(Add\) reads '{read}', which is no"):
+        read_network(path, {"x": (2, 3)})
+
+
+def test_a_file_that_is_cut_short_is_named_with_its_model(tmp_path):
+    whole = write(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], {"x": floats(2, 3)}, ["y"])
+    whole.write_bytes(whole.read_bytes()[:-5])
+    with pytest.raises(ArtifactError, match=r"mine: .* is truncated or not an ONNX model"):
+        read_network(whole, {"x": (2, 3)}, name="mine")
+
+
 @pytest.mark.parametrize(("op", "domain"), [("FlashAttention", ""), ("Relu", "com.example")])
 def test_an_unknown_operator_is_an_error_that_names_it(op, domain, tmp_path):
     node = helper.make_node(op, ["x"], ["y"], name="odd", domain=domain)

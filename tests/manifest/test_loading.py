@@ -231,6 +231,10 @@ def test_files_that_cannot_be_read(tmp_path):
         load_document(tmp_path / "nowhere" / "x.yaml")
     with pytest.raises(ManifestError, match="is a folder"):
         load_document(tmp_path)
+    network = tmp_path / "net.onnx"
+    network.write_bytes(bytes(range(256)))
+    with pytest.raises(ManifestError, match=r"net\.onnx is an ONNX file, and a manifest is wanted"):
+        load_document(network)
     with pytest.raises(ManifestError, match="cannot be read"):
         load_document(tmp_path / "a\0b.yaml")
 

@@ -75,6 +75,7 @@ def test_any_release_without_a_constraint():
         ("gpt-2.x_l@1.2.0-rc.1", NamedReference("gpt-2.x_l", Constraint("1.2.0-rc.1"))),
         ("a@>= 1, < 2", NamedReference("a", Constraint(">=1,<2"))),
         ("./a@1.0.0.yaml", FileReference(Path("a@1.0.0.yaml"))),
+        ("net.onnx", FileReference(Path("net.onnx"))),
         ("a.yml", FileReference(Path("a.yml"))),
         ("dir/a", FileReference(Path("dir/a"))),
     ],
@@ -142,7 +143,7 @@ comparators = st.builds(
 )
 constraints = versions | partials | st.lists(comparators, min_size=1, max_size=3).map(",".join)
 names = st.from_regex(NAME.pattern, fullmatch=True).filter(
-    lambda name: len(name) <= 64 and not name.endswith((".yaml", ".yml"))
+    lambda name: len(name) <= 64 and not name.endswith((".yaml", ".yml", ".onnx"))
 )
 
 

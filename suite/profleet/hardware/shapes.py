@@ -80,10 +80,12 @@ def resolve(
         origin: what the model is called in an error.
 
     Raises:
-        ArtifactError: an input is missing, an operator unknown, or a shape cannot be determined.
+        ArtifactError: an input is missing, an operator unknown, a tensor made by nothing, or a
+            shape cannot be determined.
     """
     for index, node in enumerate(model.graph.node):
         _check_known(node, index, operators, origin)
+    _check_connected(model.graph, origin)
     _bind(model.graph, inputs, known, origin)
     values = dict(known)
     _collect(model.graph, values)
@@ -317,6 +319,20 @@ def _check_known(
         f"{origin}: {_label(node, index)} uses the operator {where}{node.op_type}, whose cost is "
         "not known. Known operators: profleet/hardware/operators.py."
     )
+
+
+def _check_connected(graph: onnx.GraphProto, origin: str) -> None:
+    """Refuse a graph in which a node reads what nothing before it makes."""
+    made = {one.name for one in (*graph.input, *graph.initializer)}
+    made |= {one.values.name for one in graph.sparse_initializer}
+    for index, node in enumerate(graph.node):
+        lost = next((name for name in node.input if name and name not in made), None)
+        if lost is not None:
+            raise ArtifactError(
+                f"{origin}: {_label(node, index)} reads '{lost}', which is no input, no weight "
+                "and no result of a node before it. The file is damaged; export it again."
+            )
+        made.update(node.output)
 
 
 def _tensor(

@@ -148,7 +148,8 @@ def _remarks(hardware: Hardware, sheet: Sheet) -> Iterator[str]:
             yield (
                 f"Error on {error.points} points that {seen}: median {100 * error.median:.2g} %, "
                 f"p90 {100 * error.p90:.2g} %; {100 * error.coverage:.0f} % of measurements lie "
-                f"between {error.low:g} and {error.high:g} times the prediction."
+                f"between {error.low:g} and {error.high:g} times the prediction. That holds for "
+                f"{fitted.scope}."
             )
     if hardware.aliases:
         yield f"Also called: {'; '.join(hardware.aliases)}."

@@ -94,7 +94,11 @@ def read_network(
             cannot be determined; the message names the node and its operator.
     """
     title = name or path.stem
-    nodes = resolve(read_skeleton(path), inputs, known or {}, OPERATORS, title)
+    try:
+        skeleton = read_skeleton(path)
+    except ArtifactError as error:
+        raise ArtifactError(f"{title}: {error}") from None
+    nodes = resolve(skeleton, inputs, known or {}, OPERATORS, title)
     writer: dict[str, int] = {}
     layers: list[LayerSignature] = []
     after: list[tuple[int, ...]] = []

@@ -11,6 +11,7 @@ from typing import Any
 from profleet.errors import HardwareError, did_you_mean
 from profleet.hardware.catalog import device_of
 from profleet.hardware.devices.base import Device
+from profleet.hardware.devices.core_array import CoreArray
 from profleet.hardware.layers import DTYPE_BYTES, Network
 from profleet.hardware.predict import Prediction, predict
 from profleet.hardware.signatures import network_of
@@ -70,8 +71,23 @@ class ModelledStack:
 
     @property
     def expectation(self) -> str:
-        """What error is to be expected, in a sentence or two."""
-        return expectation(self.device)
+        """What error is to be expected, in a few sentences."""
+        fitted = self.hardware.document.calibration
+        if fitted is None or fitted.error is None or not self.beyond:
+            return expectation(self.device)
+        name, error = self.hardware.document.name, fitted.error
+        why = (
+            f"The calibration of {name} is of {fitted.scope} (error {error.median:.1%} in the "
+            f"median, {error.p90:.1%} at p90), which this is not. "
+        )
+        if self.device.calibration is None:
+            return why + "No expected error can be stated."
+        return why + expectation(self.device)
+
+    @property
+    def beyond(self) -> bool:
+        """Whether this is something else than the device was calibrated with."""
+        return _beyond(self.model.document, self.hardware.document, self.dtype)
 
 
 def modelled_stack(
@@ -114,7 +130,14 @@ def stack_of(
             f"widest it has; whether {model.document.name} keeps its accuracy in it is another "
             "question."
         )
-    device = _device(_Asked((hardware.sha256, chosen), hardware))
+    beyond = _beyond(model.document, hardware.document, chosen)
+    device = _device(_Asked((hardware.sha256, chosen, beyond), hardware))
+    if isinstance(device, CoreArray) and not device.knows(model.document.name):
+        notes.append(
+            f"{device.name} states a latency of the datapath for {', '.join(device.datapath_s)}, "
+            f"and none for {model.document.name}: it counts as "
+            f"{device.default_datapath_s * 1e6:.4g} us."
+        )
     return ModelledStack(model, hardware, device, chosen, tuple(notes), cache)
 
 
@@ -133,9 +156,15 @@ def _network(asked: _Asked) -> Network:
     return network_of(model.document, batch, model.path.parent, cache)  # type: ignore[arg-type]  # as the key was made
 
 
-@lru_cache(maxsize=64)
+def _beyond(model: Model, hardware: Hardware, dtype: str | None) -> bool:
+    fitted = hardware.calibration
+    return fitted is not None and not fitted.covers(model.name, dtype)
+
+
+@lru_cache(maxsize=256)
 def _device(asked: _Asked) -> Device:
-    return device_of(asked.manifest.document, asked.key[-1])  # type: ignore[arg-type]  # as the key was made
+    _, dtype, beyond = asked.key
+    return device_of(asked.manifest.document, dtype, beyond=beyond)  # type: ignore[arg-type]  # as the key was made
 
 
 def precision_of(hardware: Hardware, dtype: str | None) -> str | None:

@@ -171,7 +171,26 @@ class Calibration(Strict):
     compute_efficiency: Share | None = None
     memory_efficiency: Share | None = None
     fitted_on: Text
+    models: tuple[Slug, ...] | None = Field(
+        default=None,
+        description="models that the error is of; empty: single layers only; absent: any",
+    )
+    dtypes: tuple[PeakType, ...] | None = Field(
+        default=None, description="precisions that the error is of; absent: any"
+    )
     error: FitError | None = None
+
+    def covers(self, model: str, dtype: str | None) -> bool:
+        """Whether the error is of this model in this precision. None: there is but one."""
+        return (self.models is None or model in self.models) and (
+            dtype is None or self.dtypes is None or dtype in self.dtypes
+        )
+
+    @property
+    def scope(self) -> str:
+        """What the error is of, for people."""
+        models = "any network" if self.models is None else ", ".join(self.models) or "single layers"
+        return models if self.dtypes is None else f"{models} in {', '.join(self.dtypes)}"
 
 
 class SystolicSection(Strict):

@@ -69,6 +69,11 @@ def read_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):
             what = "a folder" if path.is_dir() else "not a regular file"
             raise ManifestError(f"{path} is {what}; a manifest is a YAML file.")
+        if path.suffix == ".onnx":
+            raise ManifestError(
+                f"{path} is an ONNX file, and a manifest is wanted: write one for a model with "
+                "this file as its source (manifests/README.md), and name that."
+            )
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError:

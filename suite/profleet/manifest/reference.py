@@ -1,8 +1,8 @@
 """References: how a manifest is named.
 
 ``resnet50``, ``resnet50@1``, ``resnet50@1.2.0``, ``resnet50@>=1,<2``, or the path of a file (it
-ends with ``.yaml`` or ``.yml``, or has a slash). Where several kinds are possible, a reference may
-begin with its kind: ``model:resnet50``.
+ends with ``.yaml``, ``.yml`` or ``.onnx``, or has a slash). Where several kinds are possible, a
+reference may begin with its kind: ``model:resnet50``.
 """
 
 from __future__ import annotations
@@ -104,4 +104,4 @@ def shorten(value: str, limit: int = 60) -> str:
 
 
 def _looks_like_a_path(text: str) -> bool:
-    return "/" in text or text.endswith((".yaml", ".yml"))
+    return "/" in text or text.endswith((".yaml", ".yml", ".onnx"))

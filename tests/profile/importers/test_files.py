@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from profleet.errors import StoreError
-from profleet.profile.importers.files import number, read_files, read_table
+from profleet.profile.importers.files import number, read_bytes, read_files, read_table
 
 
 def archive(path, *members, mode="w:gz"):
@@ -122,3 +122,19 @@ def test_wrong_tables_are_one_error_with_the_place(data, message):
 def test_numbers_are_above_zero_and_finite(text):
     with pytest.raises(StoreError, match=r"t, line 7: ms is '.*', not a number above 0"):
         number(text, "t", 7, "ms")
+
+
+def test_what_is_no_archive_is_one_line(tmp_path):
+    junk = tmp_path / "junk.tar.gz"
+    junk.write_bytes(bytes(range(256)) * 50)
+    with pytest.raises(StoreError, match="truncated or no tar archive") as caught:
+        list(read_files(junk, (".json",)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_in_place_of_a_file_and_a_table_of_junk(tmp_path):
+    with pytest.raises(StoreError, match="is a folder; name the file"):
+        read_bytes(tmp_path)
+    with pytest.raises(StoreError, match=r"Found: a\?\?b\.") as caught:
+        read_table("t", b"a\x00\x1bb\n", ("a", "b"))
+    assert str(caught.value).isprintable()

@@ -105,3 +105,13 @@ def test_the_published_profiles():
     points = import_pipeedge(shared_data("pipeedge"), {})
     found = {(row.device, row.model.split("-")[1]): row.value for row in points.rows}
     assert found == {key: pytest.approx(value, abs=5e-4) for key, value in SUMS.items()}
+
+
+def test_what_is_no_folder_of_pipeedges_is_named(tmp_path):
+    write(tmp_path)
+    other = tmp_path / "notes.txt"
+    other.write_text("x")
+    with pytest.raises(StoreError, match=r"notes\.txt is no PipeEdge file; name the folder"):
+        import_pipeedge(other, {})
+    with pytest.raises(StoreError, match=r"There is no file or folder .*nowhere"):
+        import_pipeedge(tmp_path / "nowhere", {})

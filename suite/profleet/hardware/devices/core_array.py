@@ -100,6 +100,10 @@ class CoreArray(Device):
         idle = None if self.idle_w is None else self.idle_w * latency
         return LayerCost(Parts(framework=latency), "overhead", idle)
 
+    def knows(self, model: str) -> bool:
+        """Whether the latency of the datapath is stated for a model, or for none at all."""
+        return not self.datapath_s or model in self.datapath_s
+
     def completion_s(self, network: Network) -> float:
         """Return when a request that finds the device idle is done, its branches side by side.
 

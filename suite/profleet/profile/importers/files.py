@@ -53,9 +53,9 @@ def read_table(name: str, data: bytes, columns: Sequence[str]) -> list[dict[str,
         if found != list(columns):
             missing = [column for column in columns if column not in found]
             what = f"the column '{missing[0]}' is missing" if missing else "columns are not these"
+            shown = "".join(each if each.isprintable() else "?" for each in ",".join(found)[:200])
             raise StoreError(
-                f"{name}: {what}. Expected: {','.join(columns)}. Found: "
-                f"{','.join(found)[:200] or 'nothing'}."
+                f"{name}: {what}. Expected: {','.join(columns)}. Found: {shown or 'nothing'}."
             )
         for row in reader:
             if len(row) != len(columns):
@@ -69,8 +69,10 @@ def read_table(name: str, data: bytes, columns: Sequence[str]) -> list[dict[str,
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of a file. StoreError: it is missing or too large."""
+    """Return the content of a file. StoreError: it is missing, a folder or too large."""
     try:
+        if path.is_dir():
+            raise StoreError(f"{path} is a folder; name the file.")
         if path.stat().st_size > MAX_FILE:
             raise StoreError(f"{path} is larger than {MAX_FILE >> 20} MiB.")
         return path.read_bytes()
@@ -132,8 +134,9 @@ def _archive(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes
     except FileNotFoundError:
         raise StoreError(f"There is no file or folder {path}.") from None
     except DAMAGED as error:
+        why = str(error).partition("\n")[0].rstrip(":. ")  # tarfile lists all it tried
         raise StoreError(
-            f"{path} is truncated or no tar archive: {error}. Download it again."
+            f"{path} is truncated or no tar archive: {why}. Download it again."
         ) from None
 
 

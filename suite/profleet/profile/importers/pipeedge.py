@@ -37,6 +37,12 @@ def import_pipeedge(path: Path, hardware: Mapping[str, str]) -> Points:
     Raises:
         StoreError: a file is missing or is not what PipeEdge writes; names the place.
     """
+    if not path.exists():
+        raise StoreError(f"There is no file or folder {path}.")
+    if not path.is_dir() and path.name not in {MODELS, DEVICES}:
+        raise StoreError(
+            f"{path} is no PipeEdge file; name the folder with {MODELS} and {DEVICES}."
+        )
     folder = path if path.is_dir() else path.parent
     models = _read(folder / MODELS)
     profiles = list(_profiles(_read(folder / DEVICES), models))

@@ -21,7 +21,7 @@ from profleet.simulate.fleet.settings import (
 from profleet.simulate.records import ServiceClass
 from profleet.simulate.service.catalog import Catalog, NoProfileError, Wanted
 from profleet.simulate.service.laws import Law, service_from_law, tabulated
-from profleet.simulate.service.modelled import modelled_class, note
+from profleet.simulate.service.modelled import modelled_class, notes_of
 from profleet.simulate.service.profiled import Measured
 from profleet.simulate.service.sources import Candidate, Places
 
@@ -77,13 +77,15 @@ class _Builder:
     batch_field: str
     catalogs: list[Catalog] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    modelled: list[ModelledStack] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.catalogs.append(Catalog(self.settings.profiles, self.places))
 
     @property
     def notes(self) -> list[str]:
-        return [*(text for each in self.catalogs for text in each.notes), *self.said]
+        measured = [text for each in self.catalogs for text in each.notes]
+        return [*measured, *self.said, *notes_of(self.modelled)]
 
     def group(self, group: GroupSettings, where: str) -> Group:
         largest, limit = self.max_batch, self.batch_field
@@ -195,7 +197,7 @@ class _Builder:
                 f"{stack.title}: a device model has no largest batch, so batches of 1 are served. "
                 f"{limit}=N allows more."
             )
-        self.said += [note(stack), *stack.notes]
+        self.modelled.append(stack)
         return modelled_class(stack, largest or 1, limit)
 
     def _catalog(self, group: GroupSettings) -> Catalog:

@@ -6,7 +6,7 @@ says of tails is queueing alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import ceil, prod
@@ -51,12 +51,22 @@ def modelled_class(stack: ModelledStack, largest: int, field: str) -> ServiceCla
     return _made(_Asked(key, stack))
 
 
-def note(stack: ModelledStack) -> str:
-    """Return what a user should know of a modelled group, in a sentence or two."""
-    return (
-        f"{stack.title}: nobody measured it here; its service times come from a device model and "
-        f"do not vary, so simulated tails hold queueing only. {stack.expectation}"
-    )
+def notes_of(stacks: Sequence[ModelledStack]) -> Iterator[str]:
+    """Yield what a user should know of modelled groups: models that it holds for, said once."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for stack in stacks:
+        how = "" if stack.dtype is None else f" in {stack.dtype}"
+        where = f"{how} on {stack.hardware.document.name}"
+        names = alike.setdefault((where, stack.expectation), [])
+        if stack.model.document.name not in names:
+            names.append(stack.model.document.name)
+    for (where, expectation), names in alike.items():
+        yield (
+            f"{', '.join(names)}{where}: nobody measured this here; service times come from a "
+            "device model and do not vary, so simulated tails hold queueing only. "
+            f"{expectation}"
+        )
+    yield from dict.fromkeys(text for stack in stacks for text in stack.notes)
 
 
 @dataclass(frozen=True)
