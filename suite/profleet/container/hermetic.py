@@ -6,7 +6,6 @@ privileges to gain, bounded memory and processes. Every departure is a setting, 
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -14,9 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from profleet.container import layout
 
 if TYPE_CHECKING:
-    from docker.types import Ulimit
-
-    from profleet.container.engine import Engine
     from profleet.execute.settings import DockerSettings
     from profleet.manifest.documents import Container
 
@@ -26,13 +22,6 @@ MEMORY_SHARE: Final = 0.8
 RESULT_FILES: Final = 4096
 ARTIFACTS: Final = "/artifact"
 """Where the read-only volume with the artifact is."""
-
-PODMAN_LIMITS: Final = (
-    ("nofile", resource.RLIMIT_NOFILE, 2**14),
-    ("nproc", resource.RLIMIT_NPROC, 2**15),
-)
-"""Enough for any runner, and no more than Podman's service has itself. The limit on processes
-counts those of the user on the whole machine; what bounds a container is ``pids``."""
 
 
 @dataclass(frozen=True)
@@ -119,25 +108,6 @@ def _loosened(settings: DockerSettings, *, swap_limit: bool) -> list[str]:
         "swap (the engine cannot exclude it)": settings.memory_mb is not None and not swap_limit,
     }
     return [name for name, departs in departures.items() if departs]
-
-
-def attainable_limits(engine: Engine) -> list[Ulimit]:
-    """Return the limits that a container must be given so that the engine can start it at all.
-
-    Podman as root gives every container more open files and processes than its machine may allow,
-    and fails where root has not the right to raise limits (CAP_SYS_RESOURCE). So it is told less.
-    Rootless, it gives what it has.
-    """
-    from docker.types import Ulimit
-
-    if engine.name != "podman" or engine.rootless or not engine.local:
-        return []
-    limits = []
-    for name, kind, enough in PODMAN_LIMITS:
-        hard = resource.getrlimit(kind)[1]
-        limit = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
-        limits.append(Ulimit(name=name, soft=limit, hard=limit))
-    return limits
 
 
 def create_arguments(

@@ -5,7 +5,6 @@ Nothing here pulls or builds: what a job executes in is there before, or it is a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import uuid
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 from profleet.container import labels, layout, owner, recipe
 from profleet.container.engine import Engine, explain
+from profleet.container.session import Session
 from profleet.errors import EngineError
 from profleet.model.artifact import default_cache
 
@@ -191,9 +191,7 @@ def packages(engine: Engine, record: ImageRecord, *, cached: bool = True) -> dic
     try:
         found = {str(canonicalize_name(name)): str(version) for name, version in json.loads(answer)}
     except (ValueError, TypeError):
-        raise EngineError(
-            f"The image {record.ref} does not tell which packages it has. Build it again.", "image"
-        ) from None
+        raise _mute(record, "its answer is no list of them") from None
     _write(kept, found)
     return found
 
@@ -201,7 +199,6 @@ def packages(engine: Engine, record: ImageRecord, *, cached: bool = True) -> dic
 HERMETIC: dict[str, Any] = {
     "network_mode": "none",
     "read_only": True,
-    "user": layout.USER,
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges:true"],
     "pids_limit": 64,
@@ -210,6 +207,7 @@ HERMETIC: dict[str, Any] = {
 """What holds for a container that only looks: nothing in or out but its output."""
 
 ANSWER_SECONDS: Final = 60.0
+MAX_ANSWER: Final = 2**20
 
 _LIST = (
     "import json, importlib.metadata as m; "
@@ -219,43 +217,38 @@ _LIST = (
 
 def _ask(engine: Engine, record: ImageRecord) -> bytes:
     """Execute the question in the image; its container is removed however that ends."""
-    containers = engine.client.containers
-    container = None
+    command = (layout.PYTHON, "-I", "-c", _LIST)
     try:
-        container = containers.create(
-            record.id,
-            ["-I", "-c", _LIST],
-            entrypoint=[layout.PYTHON],  # Podman keeps the image's own where this one is empty
-            name=f"profleet-listing-{uuid.uuid4().hex[:12]}",
-            labels=owner.mine("listing", ""),
-            **HERMETIC,
-        )
-        container.start()
-        code = container.wait(timeout=ANSWER_SECONDS)["StatusCode"]
-        if code:
-            said = bytes(container.logs(stdout=False, stderr=True)).decode(errors="replace")
-            last = said.strip().rpartition("\n")[2] or "it said nothing"
-            raise EngineError(
-                f"The image {record.ref} does not tell which packages it has: exit code {code}, "
-                f"{last}. Build it again.",
-                "image",
-            )
-        return bytes(container.logs(stdout=True, stderr=False))
-    except Exception as error:
-        doing = f"listing the packages of {record.ref}"
-        raise explain(error, doing, engine.endpoint) from error
-    finally:
-        if container is not None:
-            remove_quietly(engine, str(container.id))
+        with looking(engine, record) as session:
+            answer = session.ask(command, seconds=ANSWER_SECONDS, at_most=MAX_ANSWER)
+    except EngineError as error:
+        if error.kind != "refused":
+            raise
+        raise _mute(record, str(error).rstrip(".")) from error
+    if answer.code:
+        said = (answer.errors or answer.output).decode(errors="replace").strip()
+        last = said.rpartition("\n")[2] or "it said nothing"
+        raise _mute(record, f"exit code {answer.code}, {last}")
+    return answer.output
 
 
-def remove_quietly(engine: Engine, container: str) -> None:
-    """Remove a container that only looked; one that stays is cleared by the next run."""
-    from docker.errors import DockerException
-    from requests.exceptions import RequestException
+def _mute(record: ImageRecord, why: str) -> EngineError:
+    return EngineError(
+        f"The image {record.ref} does not tell which packages it has: {why}. Build it again.",
+        "image",
+    )
 
-    with contextlib.suppress(DockerException, RequestException):
-        engine.client.api.remove_container(container, v=True, force=True)
+
+def looking(engine: Engine, record: ImageRecord) -> Session:
+    """Return a container that only looks into an image; one that stays is cleared later."""
+    return Session(
+        engine,
+        record.id,
+        name=f"profleet-listing-{uuid.uuid4().hex[:12]}",
+        label=owner.mine("listing", ""),
+        user=layout.USER,
+        host_config=HERMETIC,
+    )
 
 
 def _read(path: Path) -> dict[str, str] | None:

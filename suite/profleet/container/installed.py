@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Final, cast
 
-from profleet.container import layout, owner
-from profleet.container.engine import Engine, explain
-from profleet.container.images import HERMETIC, ImageRecord, remove_quietly
+from profleet.container import layout
+from profleet.container.engine import Engine
+from profleet.container.images import ImageRecord, looking
 from profleet.container.recipe import tree_sha256
 from profleet.errors import EngineError
 
@@ -38,7 +38,6 @@ BY_VENV: Final = {
     "bin/Activate.ps1",
 }  # fmt: skip
 INTERPRETERS: Final = {"bin/python", "bin/python3", "bin/python3.11", "lib64"}
-_HOST: Final = {key: value for key, value in HERMETIC.items() if key != "user"}
 
 
 @dataclass(frozen=True)
@@ -105,30 +104,22 @@ def read(engine: Engine, record: ImageRecord) -> Found:
     """
     from docker.errors import NotFound
 
-    api = engine.client.api
-    container = None
     try:
-        container = api.create_container(
-            record.id,
-            ["none"],
-            labels=owner.mine("listing", ""),
-            host_config=api.create_host_config(**_HOST),
-        )["Id"]
-        stream, _ = api.get_archive(container, layout.ROOT)
-        with tempfile.TemporaryFile(prefix="profleet-image-") as file:
+        with (
+            looking(engine, record) as session,
+            session.archive(layout.ROOT) as stream,
+            tempfile.TemporaryFile(prefix="profleet-image-") as file,
+        ):
             file.writelines(stream)
             file.seek(0)
             return _sort(file)
-    except NotFound:
+    except EngineError as error:
+        if not isinstance(error.__cause__, NotFound):
+            raise
         raise EngineError(
             f"The image {record.ref} has no {layout.ROOT}, so it is not one of Profleet's runners.",
             "image",
         ) from None
-    except Exception as error:
-        raise explain(error, f"reading {record.ref}", engine.endpoint) from error
-    finally:
-        if container is not None:
-            remove_quietly(engine, str(container))
 
 
 def _sort(file: IO[bytes]) -> Found:

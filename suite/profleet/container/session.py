@@ -9,16 +9,17 @@ read: also after a timeout or a lack of memory, with everything in the container
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from profleet.container import layout
+from profleet.container import layout, podman
 from profleet.container.archive import Entry, Limits, Link, Unpacked, first_file, pack, unpack
 from profleet.container.engine import Engine, explain
-from profleet.container.hermetic import attainable_limits
 from profleet.errors import EngineError
 
 if TYPE_CHECKING:
@@ -30,7 +31,29 @@ HOLDER: Final = ("/bin/sh", "-c", "trap '' CHLD; exec cat")
 """Waits, and leaves no zombies of others: it is process 1 of the container."""
 END_SECONDS = 10.0
 CONFLICT: Final = 409
-PEAK: Final = "/sys/fs/cgroup/memory.peak"
+PEAK: Final = (
+    "/sys/fs/cgroup/memory.peak", "/sys/fs/cgroup/memory/memory.max_usage_in_bytes",
+)  # fmt: skip
+KILLS: Final = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+"""Where a container finds out about itself, under cgroup v2 and v1."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a program ended (None: it did not) and what it printed."""
+
+    code: int | None
+    output: bytes
+    errors: bytes
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The most that a container had in use, bytes (None: it cannot be told), and how many of its
+    processes the kernel is known to have killed for want of it."""
+
+    peak_bytes: int | None
+    kills: int
 
 
 class Session:
@@ -56,6 +79,7 @@ class Session:
         self._user = user
         self._host_config = host_config
         self._id: str | None = None
+        self._volumes: list[str] = []
         self.left: str | None = None
         """Why the container could not be removed; what came out of it is none the worse."""
         self._input: Any = None
@@ -73,9 +97,8 @@ class Session:
         return self._id
 
     def __enter__(self) -> Self:
-        with self._explained(f"creating the container {self._name}"):
-            limits = [*self._host_config.get("ulimits", ()), *attainable_limits(self._engine)]
-            config = self._api.create_host_config(**{**self._host_config, "ulimits": limits})
+        with self._explained(f"creating the container {self._name}"), self._or_no_volumes():
+            config = self._api.create_host_config(**self._arguments())
             made = self._api.create_container(
                 self._image,
                 name=self._name,
@@ -90,6 +113,24 @@ class Session:
             )
             self._id = str(made["Id"])
         return self
+
+    def _arguments(self) -> Mapping[str, Any]:
+        """The arguments for this engine, with the volumes made that it needs beforehand."""
+        if self._engine.name != "podman":
+            return self._host_config
+        arguments, volumes = podman.adapted(self._engine, self._name, self._host_config)
+        self._volumes = podman.own_volumes(self._name, volumes)
+        for volume in volumes:
+            self._api.create_volume(**volume)
+        return arguments
+
+    @contextlib.contextmanager
+    def _or_no_volumes(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._remove_volumes()
+            raise
 
     def __exit__(
         self,
@@ -142,6 +183,29 @@ class Session:
             return None
         code = int(state["ExitCode"])
         return 128 - code if 128 < code <= 128 + 64 and code != 130 else code
+
+    def ask(self, command: Iterable[str], *, seconds: float, at_most: int) -> Answer:
+        """Start the container, execute a program in it, and return what it prints.
+
+        Args:
+            command: the program and its arguments.
+            seconds: it is listened to for no longer.
+            at_most: bytes kept of each of its streams.
+        """
+        printed = {1: bytearray(), 2: bytearray()}
+
+        def keep(stream: int, piece: bytes) -> None:
+            printed[stream] += piece[: at_most - len(printed[stream])]
+
+        self.start()
+        timer = threading.Timer(seconds, self.hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            code = self.execute(command, keep)
+        finally:
+            timer.cancel()
+        return Answer(code, bytes(printed[1]), bytes(printed[2]))
 
     def hang_up(self) -> None:
         """Stop listening to the program, so that ``execute`` goes on; from any thread."""
@@ -197,6 +261,16 @@ class Session:
                     if error.status_code != CONFLICT:  # being removed: an interrupt came between
                         raise
                 self._id = None
+                self._remove_volumes()
+
+    def _remove_volumes(self) -> None:
+        """Remove those that are not anonymous, and so do not go with the container."""
+        from docker.errors import NotFound
+
+        while self._volumes:
+            with contextlib.suppress(NotFound):
+                self._api.remove_volume(self._volumes[-1], force=True)
+            self._volumes.pop()
 
     # -- files and readings ----------------------------------------------------------------------
 
@@ -214,33 +288,47 @@ class Session:
             with contextlib.closing(cast("Any", stream)):
                 return unpack(stream, target, limits, known)
 
+    @contextlib.contextmanager
+    def archive(self, path: str) -> Iterator[Iterable[bytes]]:
+        """Give a file or folder of the container as a tar stream, links and all."""
+        with self._explained(f"reading {path} in the container {self._name}"):
+            stream, _ = self._api.get_archive(self.id, path)
+            with contextlib.closing(cast("Any", stream)):
+                yield stream
+
     def content(self, path: str, at_most: int) -> bytes | None:
         """Return a small regular file of a volume or of the image; None: there is none."""
         from docker.errors import NotFound
 
-        with self._explained(f"reading {path} in the container {self._name}"):
-            try:
-                stream, _ = self._api.get_archive(self.id, path)
-            except NotFound:
-                return None
-            with contextlib.closing(cast("Any", stream)):
+        try:
+            with self.archive(path) as stream:
                 return first_file(stream, at_most)
+        except EngineError as error:
+            if isinstance(error.__cause__, NotFound):
+                return None
+            raise
 
-    def memory_peak(self) -> int | None:
-        """Return the most memory that the container had in use, bytes; None: it cannot be told.
+    def memory(self) -> Memory:
+        """Return what is known of the memory in use; before the container is frozen or ended.
 
-        Under cgroup v1 the engine knows; under v2 only the container itself does (Linux 5.19).
+        Under cgroup v1 Docker knows; otherwise only the container itself does (v2: Linux 5.19).
         """
         with contextlib.suppress(EngineError):
-            if self._engine.cgroup_version != "2":
+            if self._engine.name == "docker" and self._engine.cgroup_version != "2":
                 with self._explained("reading the memory in use"):
                     usage = self._api.stats(self.id, stream=False, one_shot=True)
-                    return int((usage.get("memory_stats") or {}).get("max_usage") or 0) or None
+                    peak = int((usage.get("memory_stats") or {}).get("max_usage") or 0)
+                    return Memory(peak or None, 0)
             printed: list[bytes] = []
-            self.execute(("cat", PEAK), lambda _, piece: printed.append(piece))
-            text = b"".join(printed).strip()
-            return int(text) if text.isdigit() else None
-        return None
+            command = ("head", "-q", "-c", "4096", *PEAK, *KILLS)
+            self.execute(command, lambda _, piece: printed.append(piece))
+            text = b"".join(printed).decode("ascii", "replace")
+            peaks, kills = (
+                re.search(r"^(\d+)$", text, re.MULTILINE),
+                re.search(r"^oom_kill (\d+)$", text, re.MULTILINE),
+            )
+            return Memory(int(peaks[1]) if peaks else None, int(kills[1]) if kills else 0)
+        return Memory(None, 0)
 
     @contextlib.contextmanager
     def _explained(self, doing: str) -> Iterator[None]:

@@ -204,12 +204,13 @@ class _Run:
         session = self._session
         if code is None and not self._timed_out.is_set():
             raise EngineError("The engine stopped telling what the runner does.", "lost")
-        peak = self._told["memory_peak_bytes"] = session.memory_peak()
+        memory = session.memory()
+        peak = self._told["memory_peak_bytes"] = memory.peak_bytes
         if alive := session.freeze():
             self._take()
         if code == 0 or self._timed_out.is_set() or (self._job_dir / "failure.json").exists():
             return None
-        if session.end().get("OOMKilled"):
+        if session.end().get("OOMKilled") or (code == KILLED and memory.kills):
             return self._out_of_memory(peak)
         if not alive:
             return Failure(
@@ -274,15 +275,10 @@ def surroundings(engine: Engine, image: str, confinement: Confinement) -> dict[s
     return fields
 
 
-def _look(engine: Engine, image: str, confinement: Confinement) -> bytearray:
+def _look(engine: Engine, image: str, confinement: Confinement) -> bytes:
     """What the runner's environment capture prints in such a container, cut off at its limit."""
     label = owner.mine("job", "surroundings")
-    printed = bytearray()
-
-    def keep(stream: int, piece: bytes) -> None:
-        if stream == 1 and len(printed) < MAX_SURROUNDINGS:
-            printed.extend(piece)
-
+    command = (layout.PYTHON, "-P", "-m", "profleet_runner.environment")
     with Session(
         engine,
         image,
@@ -291,12 +287,4 @@ def _look(engine: Engine, image: str, confinement: Confinement) -> bytearray:
         user=confinement.user,
         host_config=create_arguments(confinement, label=label),
     ) as session:
-        session.start()
-        timer = threading.Timer(LOOK_SECONDS, session.hang_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            session.execute((layout.PYTHON, "-P", "-m", "profleet_runner.environment"), keep)
-        finally:
-            timer.cancel()
-    return printed
+        return session.ask(command, seconds=LOOK_SECONDS, at_most=MAX_SURROUNDINGS).output
