@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -102,3 +103,30 @@ def test_volumes_with_artifacts_stay_unless_everything_goes(docker_engine: Engin
         api.remove_volume(other)
         if name in {each["Name"] for each in api.volumes()["Volumes"]}:
             api.remove_volume(name)
+
+
+class Unfiltered:
+    """An engine that lists everything, whatever it is asked for; of volumes, unused ones apart."""
+
+    def containers(self, **_):
+        dead = {**owner.mine("job", "x"), labels.PID: "999999999"}
+        del dead[labels.KIND]
+        foreign = {"Id": "foreign", "Labels": dead}
+        return [foreign, {"Id": "mine", "Labels": {**dead, labels.KIND: "job"}}, {"Id": "bare"}]
+
+    def images(self, **_):
+        kinds = {"mine": {labels.KIND: "runner"}, "foreign": {"com.example.kind": "runner"}}
+        return [{"Id": f"sha256:{name}", "Labels": label} for name, label in kinds.items()]
+
+    def volumes(self, filters):
+        job = {labels.KIND: "job"}
+        used = [] if "dangling" in filters else [{"Name": "used", "Labels": job}]
+        foreign = {"Name": "foreign", "Labels": None}
+        return {"Volumes": [{"Name": "mine", "Labels": job}, foreign, *used]}
+
+
+def test_what_is_removed_is_not_left_to_the_filters_of_an_engine():
+    engine = SimpleNamespace(client=SimpleNamespace(api=Unfiltered()), endpoint="unix:///x")
+    assert [(each.what, each.id) for each in leftovers(engine, everything=True)] == [
+        ("container", "mine"), ("image", "sha256:mine"), ("volume", "mine"),
+    ]  # fmt: skip

@@ -6,7 +6,8 @@ no word for is under ``profleet.``. Clean-up touches only what carries ``KIND``.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 TITLE: Final = "org.opencontainers.image.title"
 DESCRIPTION: Final = "org.opencontainers.image.description"
@@ -47,3 +48,11 @@ STARTED: Final = "profleet.pid.started"
 def of_kind(kind: str) -> dict[str, str]:
     """Return the filter that selects what carries ``KIND=kind``, for the engine's list calls."""
     return {"label": f"{KIND}={kind}"}
+
+
+def carrying(kind: str, listed: Iterable[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """Return what carries ``KIND=kind`` of what an engine lists.
+
+    What is removed is chosen here: Podman (4.3) lists what passes any of several filters.
+    """
+    return [each for each in listed or () if (each.get("Labels") or {}).get(KIND) == kind]

@@ -72,7 +72,7 @@ def clear(engine: Engine, kinds: tuple[str, ...] = ("job", "fill", "listing")) -
     try:
         for kind in kinds:
             found = engine.client.api.containers(all=True, filters=labels.of_kind(kind))
-            for each in filter(left_behind, found):
+            for each in filter(left_behind, labels.carrying(kind, found)):
                 try:
                     engine.client.api.remove_container(each["Id"], v=True, force=True)
                 except APIError:

@@ -78,7 +78,8 @@ def remove(engine: Engine, leftover: Leftover) -> bool:
 
 def _containers(engine: Engine) -> Iterator[Leftover]:
     for kind in CONTAINERS:
-        for each in engine.client.api.containers(all=True, filters=labels.of_kind(kind)):
+        found = engine.client.api.containers(all=True, filters=labels.of_kind(kind))
+        for each in labels.carrying(kind, found):
             if owner.left_behind(each):
                 name = str((each.get("Names") or [each["Id"][:12]])[0]).lstrip("/")
                 yield Leftover("container", each["Id"], name)
@@ -86,7 +87,7 @@ def _containers(engine: Engine) -> Iterator[Leftover]:
 
 def _images(engine: Engine, everything: bool) -> Iterator[Leftover]:
     for kind in IMAGES:
-        for each in engine.client.api.images(filters=labels.of_kind(kind)):
+        for each in labels.carrying(kind, engine.client.api.images(filters=labels.of_kind(kind))):
             names = _names(each)
             size = int(each.get("Size") or 0)
             if not names:
@@ -101,7 +102,11 @@ def _names(image: dict[str, Any]) -> list[str]:
 
 
 def _volumes(engine: Engine, kinds: tuple[str, ...]) -> Iterator[Leftover]:
+    api = engine.client.api
+    unused = api.volumes(filters={"dangling": True})["Volumes"] or ()
+    names = {each["Name"] for each in unused}
     for kind in kinds:
-        filters = {**labels.of_kind(kind), "dangling": True}
-        for each in engine.client.api.volumes(filters=filters)["Volumes"] or ():
-            yield Leftover("volume", each["Name"], each["Name"])
+        listed = api.volumes(filters=labels.of_kind(kind))["Volumes"]
+        for each in labels.carrying(kind, listed):
+            if each["Name"] in names:
+                yield Leftover("volume", each["Name"], each["Name"])
