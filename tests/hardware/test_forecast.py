@@ -22,7 +22,7 @@ from support import make_profile_dir
 PLAIN = {
     "model": "squeezenet", "hardware": "nvidia-t4", "batch_sizes": [1, 8], "dtype": None,
     "from": None, "from_hardware": None, "from_model": None, "from_scenario": None,
-    "measured": None, "allow_extrapolation": False,
+    "from_dtype": None, "measured": None, "allow_extrapolation": False,
     "layers": 3, "store": "unused", "manifests": [],
 }  # fmt: skip
 LIBRARY = Library.standard()
@@ -261,6 +261,7 @@ def test_points_of_other_people_are_scaled_too(points):
     assert "A table" in made.source
     made = scaled(points, from_hardware="nvidia-l4", from_model="squeezenet-v1", batch_sizes=[1])
     assert made.transfer["measured_ms"] == {"1": pytest.approx(2.0)}  # of the newest round
+    assert any("no peak for float32, in which it ran" in note for note in made.notes)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +276,49 @@ def test_points_of_other_people_are_scaled_too(points):
 def test_points_that_could_mean_several_things_are_asked_about(points, values, message):
     with pytest.raises(ConfigError, match=message):
         scaled(points, **{"from_hardware": "nvidia-t4"} | values)
+
+
+def test_a_single_measurement_claims_no_interval_and_says_why(points):
+    made = scaled(points, from_hardware="nvidia-t4", from_model="squeezenet-v1",
+                  hardware="nvidia-l4", batch_sizes=[1], measured={1: 2.5, 8: 6.0})  # fmt: skip
+    (one,) = made.batches
+    assert (one.latency_ms, one.evidence) == (pytest.approx(2.5), "measured")
+    assert (one.low_ms, one.high_ms, one.coverage) == (None, None, None)
+    assert "as given" in made.expectation
+
+
+def test_the_precision_that_ran_decides_what_the_first_device_model_says(tmp_path):
+    """MLPerf does not say it; results in 8 bits are no float32 ones, whatever the model is in."""
+
+    def row(hardware, dtype):
+        return PointRow(device="d", hardware=hardware, model="resnet50", dtype=dtype, batch_size=1,
+                        scenario="single_stream", quantity="latency", unit="s", value=8.2e-4,
+                        low=8.2e-4, high=8.2e-4, count=1)  # fmt: skip
+
+    rows = [row("nvidia-t4", None), row("nvidia-a30", "int8"), row("nvidia-a30", "float16")]
+    file = SourceFile(name="f", sha256=None, title="A table", license="CC0-1.0", references=[])
+    write_points(tmp_path, make_points("test", file, rows, notes=[]))
+    given = {"model": "resnet50", "hardware": "nvidia-a10", "dtype": "int8", "batch_sizes": [1]}
+    asked_for = given | {"from_hardware": "nvidia-t4"}
+    with pytest.raises(ConfigError, match=r"say with from_dtype .*, which they do not say"):
+        scaled(tmp_path, **asked_for)
+    with pytest.raises(ConfigError, match=r"there are float16, int8"):
+        scaled(tmp_path, **given | {"from_hardware": "nvidia-a30"})
+    with pytest.raises(ConfigError, match=r"nothing in float32\. There are: float16, int8"):
+        scaled(tmp_path, **given | {"from_hardware": "nvidia-a30", "from_dtype": "float32"})
+    first, second = (
+        modelled_stack("resnet50", name, "int8") for name in ("nvidia-t4", "nvidia-a10")
+    )
+    ratio = second.predict(1).seconds / first.predict(1).seconds
+    made = scaled(tmp_path, **asked_for | {"from_dtype": "int8"})
+    assert made.batches[0].latency_ms == pytest.approx(0.82 * ratio, rel=0.01)
+    assert not made.notes
+
+
+def test_a_device_unlike_its_model_is_asked_about(profile):
+    made = scaled(profile, from_hardware="nvidia-h100-sxm", batch_sizes=[1])
+    (note,) = (text for text in made.notes if "Is that what it was measured on" in text)
+    assert "times what the device model of nvidia-h100-sxm says" in note
 
 
 # -- what people and scripts see -----------------------------------------------------------------

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import log
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from profleet.errors import ConfigError
+from profleet.errors import ConfigError, HardwareError
 from profleet.execute.settings import BatchSize, Positive, Settings
 from profleet.hardware.devices.base import Evidence
 from profleet.hardware.measured import Found, measured_at
@@ -20,6 +21,9 @@ from profleet.profile.metrics import Metric
 from profleet.profile.schema import Record, name_of
 
 FORECAST_SCHEMA = "profleet/prediction/v1"
+
+UNLIKE = 10.0
+"""How far off its device model a measurement may be before one should ask what it is of."""
 
 LAYER_COLUMNS = {
     "batch_size": "items an invocation",
@@ -51,6 +55,7 @@ class PredictSettings(Settings):
     from_hardware: str | None
     from_model: str | None
     from_scenario: str | None
+    from_dtype: str | None
     measured: dict[BatchSize, Positive] | None
     allow_extrapolation: bool
     layers: Annotated[int, Field(ge=0)]
@@ -61,7 +66,10 @@ class PredictSettings(Settings):
     def _consistent(self) -> PredictSettings:
         if len(set(self.batch_sizes)) != len(self.batch_sizes):
             raise ValueError(f"batch_sizes holds a size twice: {list(self.batch_sizes)}")
-        own = (self.measured, self.from_hardware, self.from_model, self.from_scenario)
+        own = (
+            self.measured, self.from_hardware, self.from_model, self.from_scenario,
+            self.from_dtype,
+        )  # fmt: skip
         if self.from_ is None and any(own):
             raise ValueError("measured and from_* belong to measurements: say from=FOLDER")
         return self
@@ -129,11 +137,13 @@ def forecast(settings: PredictSettings) -> Answer:
             batches.append(_modelled(prediction))
         else:
             found = transfer.at(batch)
-            prediction, seconds = found.prediction, found.layers
+            prediction, seconds, interval = found.prediction, found.layers, found.interval
+            if interval is not None and interval[0] == interval[1]:
+                interval = None  # as it was given; nobody said how far off it may be
             batches.append(
                 _batch(
-                    prediction, seconds, found.interval, found.coverage, found.evidence,
-                    energy_j=None, launch=found.launch,
+                    prediction, seconds, interval, None if interval is None else found.coverage,
+                    found.evidence, energy_j=None, launch=found.launch,
                 )
             )  # fmt: skip
         rows += _rows(prediction, seconds)
@@ -154,7 +164,11 @@ def forecast(settings: PredictSettings) -> Answer:
         },
         metrics={name: metric for each in batches for name, metric in _metrics(each)},
         batches=batches,
-        notes=[*stack.notes, *(found_in.notes if found_in else ())],
+        notes=[
+            *stack.notes,
+            *(found_in.notes if found_in else ()),
+            *([] if transfer is None else _unlike(transfer)),
+        ],
         configuration=settings.model_dump(mode="json", by_alias=True),
     )  # fmt: skip
     return Answer(made, rows)
@@ -172,6 +186,7 @@ def _transfer(settings: PredictSettings, stack: ModelledStack) -> tuple[Transfer
         hardware=settings.from_hardware,
         called=settings.from_model,
         scenario=settings.from_scenario,
+        dtype=settings.from_dtype,
     )
     other = settings.from_hardware or found.hardware
     if settings.from_hardware is None and name_of(found.hardware) == "local":
@@ -180,7 +195,17 @@ def _transfer(settings: PredictSettings, stack: ModelledStack) -> tuple[Transfer
             "Say from_hardware=NAME, the catalogued device that is most like it; `profleet "
             "hardware list` shows them."
         )
-    first = modelled_stack(settings.model, other, manifests=settings.manifests)
+    ran: str | None = found.dtype
+    try:
+        first = modelled_stack(settings.model, other, ran, manifests=settings.manifests)
+    except HardwareError:
+        if settings.from_dtype is not None:
+            raise
+        first = modelled_stack(settings.model, other, manifests=settings.manifests)
+        note = (
+            f"{other} states no peak for {ran}, in which it ran: its model computes {first.dtype}."
+        )
+        found = replace(found, notes=(*found.notes, note))
     on_b = None
     if settings.measured:
         known = {size: value / 1e3 for size, value in settings.measured.items()}
@@ -197,10 +222,24 @@ def _scaled_source(stack: ModelledStack, transfer: Transfer) -> str:
     return f"{where}{last}), scaled layer by layer; {stack.source}"
 
 
+def _unlike(transfer: Transfer) -> Iterator[str]:
+    """Say so where the device that was measured is hardly the one that its model is of."""
+    ratio = max(transfer.ratios, key=lambda each: abs(log(each)))
+    if abs(log(ratio)) > log(UNLIKE):
+        times = f"{ratio:.3g} times" if ratio > 1 else f"1/{1 / ratio:.3g} of"
+        yield (
+            f"{transfer.measured_a.title} took {times} what the device model of "
+            f"{transfer.device_a} says, and so will what it is scaled to. Is that what it was "
+            "measured on?"
+        )
+
+
 def _transfer_expectation(batches: list[BatchForecast]) -> str:
+    if all(each.evidence == "measured" and each.low_ms is None for each in batches):
+        return "These are the measurements as given; how far off they may be was not said."
     if all(each.low_ms is None for each in batches):
         return (
-            "No expected error can be stated: the device models were never compared with "
+            "No expected error can be stated: not both device models were compared with "
             "measurements, and too little is known of this hardware. Give points of it: "
             "measured={1: MS, 8: MS}."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from pathlib import Path
 
@@ -16,10 +16,14 @@ from profleet.profile.store import load_profile, load_result
 
 @dataclass(frozen=True)
 class Found:
-    """Measurements, the hardware they are of, and what a user should know about them."""
+    """Measurements, the hardware they are of, and what a user should know about them.
+
+    ``dtype`` is the precision that ran, None: that of the model.
+    """
 
     measurements: Measurements
     hardware: str
+    dtype: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -31,6 +35,7 @@ def measured_at(
     hardware: str | None = None,
     called: str | None = None,
     scenario: str | None = None,
+    dtype: str | None = None,
 ) -> Found:
     """Return mean latencies of a model by batch size.
 
@@ -41,14 +46,15 @@ def measured_at(
         hardware: which device, where there are points of several.
         called: what the points call the model; None: as the manifest, but for case and dashes.
         scenario: which points, where one batch size was measured in several ways.
+        dtype: the precision that ran, where it is not said or there are several.
 
     Raises:
         StoreError: there is nothing, or it is damaged.
         ConfigError: it is of another model, of several devices, or no batch sweep.
     """
     if (folder / ABOUT).is_file():
-        return _points(folder, field, model, hardware, called, scenario)
-    return _profile(folder, field, model)
+        return _points(folder, field, model, hardware, called, scenario, dtype)
+    return replace(_profile(folder, field, model), dtype=dtype)
 
 
 def _profile(folder: Path, field: str, model: str) -> Found:
@@ -66,11 +72,8 @@ def _profile(folder: Path, field: str, model: str) -> Found:
             f"model={name_of(stack.model)}, or another profile."
         )
     means = {point.batch_size: point.latency_ms.mean for point in profile.points}
-    widths = [
-        abs(log(end / mean.value))
-        for mean in means.values()
-        for end in (mean.low, mean.high)
-        if end is not None and end > 0
+    widths = [  # the low end of an interval of times may be 0, which is no distance
+        log(mean.high / mean.value) for mean in means.values() if mean.high is not None
     ]
     found = Measurements(
         {size: mean.value / 1e3 for size, mean in means.items()},
@@ -88,6 +91,7 @@ def _points(
     hardware: str | None,
     called: str | None,
     scenario: str | None,
+    dtype: str | None,
 ) -> Found:
     points, where = load_points(folder), f"{field}={folder}"
     rows = [row for row in points.rows if row.quantity == "latency" and row.batch_size is not None]
@@ -110,6 +114,13 @@ def _points(
     if (scenario or ways[0]) not in ways or (scenario is None and len(ways) > 1):
         raise ConfigError(f"{where}: say from_scenario, one of: {', '.join(ways)}.")
     rows = [row for row in rows if row.scenario == (scenario or ways[0])]
+    said = {row.dtype for row in rows if row.dtype is not None}
+    if dtype is None and (len(said) != 1 or any(row.dtype is None for row in rows)):
+        listed = f"; there are {', '.join(sorted(said))}" if said else ", which they do not say"
+        raise ConfigError(f"{where}: say with from_dtype in which precision it ran{listed}.")
+    rows = [row for row in rows if row.dtype in {None, dtype or row.dtype}]
+    if not rows:
+        raise ConfigError(f"{where} has nothing in {dtype}. There are: {', '.join(sorted(said))}.")
     newest = {row.batch_size: row for row in sorted(rows, key=_release)}
     spreads = [log(row.high / row.value) for row in newest.values()]
     spreads += [log(row.value / row.low) for row in newest.values()]
@@ -122,7 +133,7 @@ def _points(
     )
     lower = any(row.bound == "lower" for row in rows)
     note = f"{title}: these latencies are lower bounds, and so is what they are scaled to."
-    return Found(found, hardware, (note,) if lower else ())
+    return Found(found, hardware, dtype or rows[0].dtype, (note,) if lower else ())
 
 
 def _plain(name: str) -> str:

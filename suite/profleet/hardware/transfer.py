@@ -42,8 +42,8 @@ that launches have in the shortest time."""
 class Measurements:
     """Mean latencies of one stack: seconds by batch size, and how far off each mean may be.
 
-    ``noise`` is the largest half width of the means' intervals, in logarithms; ``title`` and
-    ``source`` say what was measured and where that is written down.
+    ``noise`` is the largest half width of the means' intervals, in logarithms, 0: unknown.
+    ``title`` and ``source`` say what was measured and where that is written down.
     """
 
     seconds: Mapping[int, float]
@@ -121,6 +121,16 @@ class Transfer:
         """How much longer than modelled A took."""
         measured = self.measured_a.seconds
         return _fit([self.on_a(size) for size in measured], list(measured.values()))
+
+    @property
+    def device_a(self) -> str:
+        """Name of the device that was measured."""
+        return self.on_a(self.measured_a.sizes[0]).device
+
+    @property
+    def ratios(self) -> list[float]:
+        """How many times what the device model of A says was measured, by batch size."""
+        return [each / self.on_a(size).seconds for size, each in self.measured_a.seconds.items()]
 
     # -- the value --------------------------------------------------------------------------
 
