@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from profleet.profile.metrics import Metric
-from profleet.report.cells import NONE, number_text, safe_text, table_of
+from profleet.report.cells import NONE, number_text, safe_text, sentence, table_of
 from profleet.report.style import color, legend, marker, picture, plain_log, save
 from profleet.report.tables import make_console
 from profleet.simulate.plan import Answer, PlanResult
@@ -33,6 +33,8 @@ def print_plan(result: PlanResult, console: Console | None = None) -> None:
     for answer in result.answers:
         if answer.reason:
             console.print(safe_text(answer.reason))
+    for text in result.notes:
+        console.print(safe_text(f"Note: {sentence(text)}"))
 
 
 def write_plan_plot(result: PlanResult, folder: Path) -> list[Path]:

@@ -53,6 +53,7 @@ class Answer(Record):
     replicas: int | None
     reason: str | None = Field(default=None, description="why there is none")
     served: list[Served] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list, description="what to know of the smallest fleet")
     metrics: dict[str, Metric] = Field(default_factory=dict, description="of the smallest fleet")
     probes: list[Probe] = Field(default_factory=list)
 
@@ -69,6 +70,7 @@ class PlanResult(Record):
         default_factory=dict, description="replicas/HARDWARE and the objectives"
     )
     answers: list[Answer] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list, description="of all answers, each said once")
     configuration: dict[str, Any] = Field(default_factory=dict)
     paths: dict[str, str] = Field(default_factory=dict)
 
@@ -147,8 +149,23 @@ def _result(settings: PlanSettings, answers: list[Answer], interrupted: bool) ->
             for name, metric in answer.metrics.items()
         },
         answers=answers,
+        notes=list(dict.fromkeys([*(text for each in answers for text in each.notes),
+                                  *_not_compared(settings)])),
         configuration=settings.stated(),
-    )
+    )  # fmt: skip
+
+
+def _not_compared(settings: PlanSettings) -> Iterator[str]:
+    """Say so where devices of the catalogue may serve and were not named."""
+    fleet = settings.fleet
+    if (
+        isinstance(fleet, ProfiledFleet) and fleet.allow_models and fleet.groups is None
+        and settings.hardware is None and fleet.service is None and fleet.profile is None
+    ):  # fmt: skip
+        yield (
+            "Compared is the hardware that a profile exists of. Name devices of the catalogue to "
+            "have them compared, too: hardware=[nvidia-t4,nvidia-l4]."
+        )
 
 
 def kinds(settings: PlanSettings) -> list[Kind]:
@@ -246,6 +263,7 @@ def _answer(settings: PlanSettings, kind: Kind, on_probe: Callable[[str, Probe],
         hardware=kind.name,
         replicas=size,
         served=result.fleet,
+        notes=result.notes,
         metrics={"replicas": count, **probes[size].metrics},
         probes=[probes[n] for n in sorted(probes)],
     )

@@ -216,3 +216,20 @@ def test_a_plan_compares_modelled_hardware(manifests):
     least = math.floor(30_000 * seconds(1)) + 1
     assert all(least - 1 <= (answer.replicas or 0) <= 64 for answer in found.answers)
     assert {answer.metrics["replicas"].evidence for answer in found.answers} == {"modelled"}
+    assert sum("nobody measured this" in text for text in found.notes) == 2
+    assert any("on half" in text and "No expected error" in text for text in found.notes)
+
+
+def test_a_plan_says_that_the_catalogue_is_compared_only_where_named(manifests, capsys):
+    from profleet.report.plans import print_plan
+    from profleet.simulate.api import configure
+
+    base = configure(
+        {"fleet": {"allow_models": True}, "slo": {"p99_ms": 1e6}, "workload": {"rate": 10},
+         "tracking": "none"},
+        {"manifests": [str(manifests)], "requests": 2000, "replications": 2},
+    )  # fmt: skip
+    found = plan(PlanSettings(**dict(base), hardware=None, objective="count", max_replicas=2))
+    assert any("hardware=[nvidia-t4,nvidia-l4]" in text for text in found.notes)
+    print_plan(found)
+    assert "Name devices of the catalogue" in " ".join(capsys.readouterr().out.split())
