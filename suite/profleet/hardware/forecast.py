@@ -168,10 +168,20 @@ def forecast(settings: PredictSettings) -> Answer:
             *stack.notes,
             *(found_in.notes if found_in else ()),
             *([] if transfer is None else _unlike(transfer)),
+            *_without_idle(stack, batches),
         ],
         configuration=settings.model_dump(mode="json", by_alias=True),
     )  # fmt: skip
     return Answer(made, rows)
+
+
+def _without_idle(stack: ModelledStack, batches: list[BatchForecast]) -> Iterator[str]:
+    """Say so where energy lacks what the device draws while it waits."""
+    if stack.device.idle_w is None and any(each.energy_j is not None for each in batches):
+        yield (
+            f"{stack.device.name} states no idle power: energy is that of computing, without what "
+            "it draws while it waits."
+        )
 
 
 # -- scaling a measurement -----------------------------------------------------------------------
