@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STORE  ?= profleet-results
+WORKERS ?= 2
 PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # torch from the package index brings gigabytes of CUDA libraries on Linux x86-64. Only a machine
@@ -71,7 +72,7 @@ types: dev
 	$(BIN)/mypy
 
 pytest: dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
 
 # The wheel in an environment of its own; only the dependencies are shared, by path.
 wheel: dev

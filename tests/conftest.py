@@ -15,6 +15,13 @@ __all__ = ["docker_engine", "runner_image", "small_disk"]  # fixtures for every 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers: a file stays together, and all that need the container engine do."""
+    for item in items:
+        engine = "docker_engine" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("engine" if engine else str(item.path)))
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MiB: a disk that really fills up and really turns read-only."""
