@@ -72,7 +72,7 @@ types: dev
 	$(BIN)/mypy
 
 pytest: dev
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -q -n $(WORKERS)
 
 # The wheel in an environment of its own; only the dependencies are shared, by path.
 wheel: dev

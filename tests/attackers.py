@@ -117,9 +117,10 @@ def told(folder: Path) -> dict[str, Any]:
     return found
 
 
-def things_of(engine: Engine, run: str) -> list[str]:
-    """Containers and volumes of one run that are on the engine."""
-    filters = {"label": f"{labels.RUN}={run}"}
+def things_of(engine: Engine, run: str, *, pid: int | None = None) -> list[str]:
+    """Containers and volumes of one run (of one process) that are on the engine."""
+    wanted = {labels.RUN: run} | ({} if pid is None else {labels.PID: str(pid)})
+    filters = {"label": [f"{name}={value}" for name, value in wanted.items()]}
     found = engine.client.api.containers(all=True, filters=filters)
     volumes = engine.client.api.volumes(filters=filters)["Volumes"] or []
     return [each["Id"] for each in found] + [each["Name"] for each in volumes]

@@ -340,7 +340,7 @@ def test_a_setting_that_the_engine_refuses(attack, settings, named):
     executor = attack.executor(**settings)
     with pytest.raises(EngineError, match=rf"{named}.*Change the setting"):
         docker.surroundings(attack.engine, attack.image.id, executor.confinement)
-    assert things_of(attack.engine, "surroundings") == []
+    assert things_of(attack.engine, "surroundings", pid=os.getpid()) == []
 
 
 def test_an_interrupt_leaves_nothing_and_keeps_what_was_measured(attack):
@@ -516,4 +516,4 @@ def test_an_image_that_does_not_tell_its_environment(
         image = containers.derive(docker_engine, ref, runner_image.id, step, **told)
         with pytest.raises(EngineError, match="does not tell its environment"):
             docker.surroundings(docker_engine, image.id, confinement)
-    assert things_of(docker_engine, "surroundings") == []
+    assert things_of(docker_engine, "surroundings", pid=os.getpid()) == []

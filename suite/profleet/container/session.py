@@ -228,6 +228,18 @@ class Session:
                 return bool(state.get("Running") or state.get("Paused"))
         return True
 
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for the end of the container; False when it lives on."""
+        from requests.exceptions import ConnectionError as NoAnswer
+        from requests.exceptions import ReadTimeout
+
+        with self._explained(f"waiting for the container {self._name}"):
+            try:
+                self._api.wait(self.id, timeout=seconds)
+            except (ReadTimeout, NoAnswer):  # of a socket of this machine, of one elsewhere
+                return False
+        return True
+
     def kill(self) -> None:
         """End everything in the container at once; from any thread."""
         from docker.errors import APIError

@@ -41,6 +41,8 @@ HOST_FILES: Final = frozenset(
 """What this side put into the job's folder: no result of a runner has these names."""
 MAX_SURROUNDINGS: Final = MIB
 LOOK_SECONDS: Final = 60.0
+SETTLE_SECONDS: Final = 1.0
+"""A container that is killed may be told as running for a moment after its runner has ended."""
 WRONG_ARTIFACT: Final = 4
 """The protocol's exit code for an artifact with another digest: the cached one is damaged."""
 
@@ -206,7 +208,8 @@ class _Run:
             raise EngineError("The engine stopped telling what the runner does.", "lost")
         memory = session.memory()
         peak = self._told["memory_peak_bytes"] = memory.peak_bytes
-        if alive := session.freeze():
+        stopped = code == KILLED and session.ends_within(SETTLE_SECONDS)
+        if alive := not stopped and session.freeze():
             self._take()
         if code == 0 or self._timed_out.is_set() or (self._job_dir / "failure.json").exists():
             return None
