@@ -124,3 +124,18 @@ def things_of(engine: Engine, run: str, *, pid: int | None = None) -> list[str]:
     found = engine.client.api.containers(all=True, filters=filters)
     volumes = engine.client.api.volumes(filters=filters)["Volumes"] or []
     return [each["Id"] for each in found] + [each["Name"] for each in volumes]
+
+
+def result(folder: Path) -> Any:
+    """What the runner said in its ``profile.json``."""
+    return json.loads((folder / "profile.json").read_text("utf-8"))
+
+
+def taken(folder: Path) -> list[str]:
+    """Paths of what came out of the container."""
+    mine = {"job.json", "runner.log", "container.json", "artifact"}
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if not path.is_dir() and path.relative_to(folder).parts[0] not in mine
+    )
