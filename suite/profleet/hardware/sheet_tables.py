@@ -63,7 +63,9 @@ def list_table(sheets: Iterable[Sheet]) -> Table:
             sheet.evidence,
             error,
         )
-    table.caption = f"{LEGEND}\nerror: median of the calibration"
+    table.caption = (
+        f"{LEGEND}\nerror: median of the calibration, of what it was fitted to (hardware show)"
+    )
     return table
 
 
