@@ -122,6 +122,9 @@ def test_energy_is_stated_where_power_is_known():
     without = forecast(asked(hardware="google-tpu-v5e")).forecast
     assert "energy_j/b8" not in without.metrics
     assert without.batches[0].energy_j is None
+    lightning = forecast(asked(model="vgg19", hardware="mit-lightning", batch_sizes=[1])).forecast
+    (one,) = lightning.batches  # with a latency of the datapath, in which it draws idle power
+    assert one.energy_j == pytest.approx(19.63e9 / 576 / 97e9 * 91.875, rel=0.02)
     h100 = forecast(asked(hardware="nvidia-h100-sxm")).forecast
     assert [sum("no idle power" in note for note in each.notes) for each in (h100, without)] == [
         1,

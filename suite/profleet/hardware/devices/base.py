@@ -159,6 +159,15 @@ class Device(ABC):
             return None
         return idle * seconds + (self.peak_w - idle) * min(busy_s, seconds)
 
+    def waiting(self, seconds: float) -> float | None:
+        """Return the energy of waiting for software in J, by the rule of `energy`.
+
+        None where no power is known; where idle power alone is not, it counts as 0.
+        """
+        if self.idle_w is None and self.peak_w is None and self.joule_per_mac is None:
+            return None
+        return (self.idle_w or 0.0) * seconds
+
     def refuse(self, why: str) -> None:
         """Raise HardwareError about this device."""
         raise HardwareError(f"Hardware '{self.name}' is impossible: {why}.")

@@ -97,8 +97,7 @@ class CoreArray(Device):
     def invocation(self, network: Network) -> LayerCost:
         """Return the latency of the datapath."""
         latency = self.datapath_s.get(network.model, self.default_datapath_s)
-        idle = None if self.idle_w is None else self.idle_w * latency
-        return LayerCost(Parts(framework=latency), "overhead", idle)
+        return LayerCost(Parts(framework=latency), "overhead", self.waiting(latency))
 
     def knows(self, model: str) -> bool:
         """Whether the latency of the datapath is stated for a model, or for none at all."""

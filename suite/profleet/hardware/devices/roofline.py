@@ -98,8 +98,7 @@ class Roofline(Device):
     def invocation(self, network: Network) -> LayerCost:
         """Return the overhead of an invocation."""
         parts = Parts(framework=self.invoke_s)
-        idle = None if self.idle_w is None else self.idle_w * self.invoke_s
-        return LayerCost(parts, "overhead", idle)
+        return LayerCost(parts, "overhead", self.waiting(self.invoke_s))
 
     @property
     def _vector_rate(self) -> float:

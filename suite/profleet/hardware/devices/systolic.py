@@ -86,8 +86,7 @@ class Systolic(Device):
 
     def invocation(self, network: Network) -> LayerCost:
         """Return the overhead of an invocation."""
-        idle = None if self.idle_w is None else self.idle_w * self.invoke_s
-        return LayerCost(Parts(framework=self.invoke_s), "overhead", idle)
+        return LayerCost(Parts(framework=self.invoke_s), "overhead", self.waiting(self.invoke_s))
 
     def _transferred(self, layer: LayerSignature, product: Gemm) -> float:
         """Return off-chip bytes: what does not fit is read again in every fold that needs it."""
