@@ -1,8 +1,8 @@
 """The stream of requests as the engine takes it: checked, and cut where counting begins and ends.
 
 The engine asks for more as soon as the last request it was given has arrived. A chunk therefore
-ends where the warm-up does, and where requests do: what is in the system then can be counted
-without the engine looking at every event.
+ends with the first request after the warm-up, and with the last of all: what is in the system then
+can be counted without the engine looking at every event.
 """
 
 from __future__ import annotations
@@ -41,11 +41,8 @@ class Feed:
         self._left, self._warmup, self._warmup_ns = requests, warmup, warmup_ns
         self._rest: Arrivals | None = None
         self._last_ns = 0
-
-    @property
-    def warm(self) -> bool:
-        """Whether all that was handed out so far is warm-up, and nothing that follows is."""
-        return self._warmup == 0 and self._warmup_ns == 0
+        self.counts = warmup == 0 and warmup_ns == 0
+        """Whether what was handed out last is after the warm-up."""
 
     def next(self) -> Arrivals | None:
         """Return the next chunk; None after the last one."""
@@ -53,9 +50,15 @@ class Feed:
         if chunk is None:
             return None
         count = len(chunk) if self._left is None else min(len(chunk), self._left)
-        if self._warmup:
+        first = not self.counts
+        self.counts = self._warmup == 0 and self._warmup_ns == 0
+        if self.counts and first:
+            count = 1
+        elif self._warmup:
             count = min(count, self._warmup)
             self._warmup -= count
+            if self._warmup == 0 and not self._closed:  # with those that come at the same time
+                self._warmup_ns = int(chunk.time_ns[count - 1]) + 1
         elif self._warmup_ns and not self._closed:
             before = int(np.searchsorted(chunk.time_ns, self._warmup_ns))
             if before < count:

@@ -153,7 +153,6 @@ class _Replication:
         scalar[at.HORIZON] = at.FOREVER if period.duration_ns is None else period.duration_ns
         scalar[at.WINDOW] = at.FOREVER
         scalar[at.WARMUP_LEFT] = period.warmup_requests
-        scalar[at.WARMUP_NS] = period.warmup_ns
         if period.warmup_requests == 0:
             scalar[at.WINDOW] = period.warmup_ns
         scalar[at.TIMELINE_FROM], scalar[at.TIMELINE_TO] = self.record.timeline_ns
@@ -207,8 +206,8 @@ class _Replication:
 
     def _more_arrivals(self) -> Arrivals:
         """The next chunk; after the last one, closes the books of what is counted by time."""
-        if self.carried is None and self.feed.warm:
-            self.carried = in_system(self.fleet, self.state, self.wanted)
+        if self.carried is None and self.feed.counts:
+            self.carried = in_system(self.fleet, self.state, self.wanted, counted=False)
         arrivals = self.feed.next()
         if arrivals is None:
             scalar = self.state.scalar

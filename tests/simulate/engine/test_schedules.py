@@ -385,6 +385,33 @@ def test_the_warm_up_counts_for_nothing_but_its_load() -> None:
     assert timed.window_ns == (8, 30)
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 1000])
+def test_what_comes_together_with_the_last_of_the_warm_up_belongs_to_it(chunk: int) -> None:
+    stream = arrivals([0, 4, 4, 4, 20, 20, 30])
+    of = fleet([1], [service([10])])
+    outcome = simulate(of, stream, policy(), Period(warmup_requests=2), chunk=chunk).outcome
+    assert outcome.injected.tolist() == outcome.completed.tolist() == [3]
+    assert outcome.window_ns == (20, 30)
+    # When the window opens, three of the warm-up are there; one of them is served in it.
+    assert outcome.served.tolist() == [1]
+
+
+def test_users_that_do_not_think_send_together() -> None:
+    think = arrivals([0, 0, 0, 0, 7, 7])
+    by, period = policy(), Period(warmup_requests=1)
+    outcome = simulate(fleet([4], [service([5])]), think, by, period, users=4).outcome
+    assert outcome.injected.tolist() == outcome.completed.tolist() == [2]
+
+
+def test_what_was_there_when_a_timed_warm_up_ended_is_counted_once() -> None:
+    # Nothing comes during the warm-up: what is served later came later.
+    stream = arrivals([10, 20, 30])
+    timed = Period(warmup_ns=5, duration_ns=26)
+    for chunk in (1, 3):
+        of = fleet([1], [service([8])])
+        assert simulate(of, stream, policy(), timed, chunk=chunk).outcome.served.tolist() == [1]
+
+
 def test_a_duration_stops_at_once() -> None:
     stream = arrivals([0, 4, 40])
     outcome = simulate(

@@ -57,7 +57,6 @@ from profleet.simulate.engine.layout import (
     UP,
     WAITING,
     WARMUP_LEFT,
-    WARMUP_NS,
     WINDOW,
     WIRE_NS,
     WORK,
@@ -107,24 +106,28 @@ def arrive(s: State, f: Tables, slot: int, now: int) -> None:
     model = model_of(s.small, slot)
     scalar[IN_SYSTEM] += 1
     request[ARRIVED, slot] = now
+    if scalar[WINDOW] == FOREVER:
+        warm_up(scalar, now)
     scalar[LAST_ARRIVAL] = now
     if DEADLINES and request[DEADLINE, slot] < FOREVER - now:
         request[DEADLINE, slot] += now
     if WIRES:
         request[WIRE_NS, slot] = 0
-    if scalar[WINDOW] == FOREVER:
-        warm_up(s, now)
     if now >= scalar[WINDOW]:
         s.injected[model] += 1
     dispatch(s, f, slot, model, now)
 
 
-def warm_up(s: State, now: int) -> None:
-    """Count an arrival towards the end of the warm-up; the first one after it opens the window."""
-    if s.scalar[WARMUP_LEFT] > 0:
-        s.scalar[WARMUP_LEFT] -= 1
-    elif now >= s.scalar[WARMUP_NS]:
-        s.scalar[WINDOW] = now
+def warm_up(scalar: Ints, now: int) -> None:
+    """Count an arrival towards the end of the warm-up; the first one later than it opens the window.
+
+    Those that arrive together with the last of the warm-up belong to it: what counts is told apart
+    by the time of arrival.
+    """
+    if scalar[WARMUP_LEFT] > 0:
+        scalar[WARMUP_LEFT] -= 1
+    elif now > scalar[LAST_ARRIVAL]:
+        scalar[WINDOW] = now
 
 
 def dispatch(s: State, f: Tables, slot: int, model: int, now: int) -> None:

@@ -57,7 +57,6 @@ CURSOR: Final = 9  # next arrival in the chunk
 LAST_CHUNK: Final = 10
 WINDOW: Final = 11  # end of the warm-up; FOREVER before
 WARMUP_LEFT: Final = 12  # arrivals that still belong to the warm-up
-WARMUP_NS: Final = 13
 HORIZON: Final = 14
 OUTAGE: Final = 15  # next outage in its chunk
 OUTAGES_END: Final = 16  # there are no further outages after this chunk
