@@ -27,13 +27,13 @@ def test_a_setting_of_one_router_is_compared_among_its_own_kind(tmp_path):
     jobs = make_sweep(
         tmp_path,
         Made(),
-        Made(configuration={"router": {"kind": "power_of_d", "d": 2}}),
-        Made(configuration={"router": {"kind": "power_of_d", "d": 3}}),
+        Made(configuration={"router": {"kind": "model_affinity", "spill": 2}}),
+        Made(configuration={"router": {"kind": "model_affinity", "spill": 3}}),
     )
     assert [job.settings for job in jobs] == [
         {"router": "jsq"},
-        {"router": "power_of_d", "router.d": "2"},
-        {"router": "power_of_d", "router.d": "3"},
+        {"router": "model_affinity", "router.spill": "2"},
+        {"router": "model_affinity", "router.spill": "3"},
     ]
     assert jobs[2].variant == "power of d · d=3"
 
@@ -92,6 +92,10 @@ def test_a_damaged_table_is_one_clear_error(tmp_path):
 def test_names_and_evidence_in_words():
     result = result_of(Made(groups={"a": 2, "b": 3}, load=0.5))
     assert title_of(result) == "2 a + 3 b · squeezenet · poisson 500/s · jsq · no batching"
+    known = {"workload": {"kind": "trace", "clients": [{"dataset": "azure_llm_2023_conv"}]}}
+    known |= {"offered_rps": 1.28e4, "configuration": {"router": {"kind": "power_of_d", "d": 2}}}
+    named = result_of(Made(groups={"a": 2})).model_copy(update=known)
+    assert title_of(named) == "2 a · squeezenet · azure llm 2023 conv 12800/s · power of two"
     assert runs(["measured", "measured", "interpolated"]) == [
         (1, 2, "measured"), (3, 3, "interpolated"),
     ]  # fmt: skip

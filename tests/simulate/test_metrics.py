@@ -163,3 +163,40 @@ def test_the_warm_up_does_not_count_as_load():
     simulation = theory(0.7, 4, warmup=0.5, requests=50_000)
     assert simulation.summary().metrics["offered_load"].value == pytest.approx(0.7, rel=0.02)
     assert simulation.summary().metrics["injected"].value == 25_000
+
+
+def test_shares_and_their_intervals_are_at_most_one():
+    busy = theory(0.9, 4, requests=200, replications=2).summary().metrics["utilization"]
+    assert busy.low < busy.value < busy.high == 1
+
+
+def test_no_quantile_exceeds_the_maximum():
+    service = {"dist": "deterministic", "mean_ms": 1.0}
+    metrics = theory(0.2, fleet={"preset": "theory", "service": service}).summary().metrics
+    assert metrics["service_p50_ms"].value == metrics["service_max_ms"].value == 1.0
+
+
+def test_an_overloaded_fleet_that_turns_requests_away_states_the_times_of_the_others():
+    simulation = theory(1.5, 4, requests=50_000)
+    for load in (1.5, None):
+        summary = summarize(simulation.arrays, simulation.outcomes, load=load, sheds=True)
+        assert summary.verdict == "overloaded"
+        assert "turned away" in summary.reasons[0]
+        assert "latency_p99_ms" in summary.metrics
+
+
+def test_a_burst_is_told_from_an_overload():
+    """On average there is a load below 1, but what was simulated is the busy half of it."""
+    pieces = [{"seconds": 1.0, "level": 2.0}, {"seconds": 1.0, "level": 0.0}]
+    workload = {"kind": "piecewise", "pieces": pieces, "load": 0.6}
+    simulation = theory(0.6, workload=workload, requests=500)
+    result = simulation.result()
+    assert result.verdict == "overloaded"
+    assert "but by chance 1.1" in result.reasons[0]
+    assert any("changes over 2 s" in note for note in result.notes)
+
+
+def test_a_warm_up_too_short_to_fill_the_fleet_is_told():
+    short = theory(0.7, 1000, router="round_robin", requests=10_000).result()
+    assert any("still filling" in note for note in short.notes)
+    assert not theory(0.7, 1000, router="round_robin", requests=100_000).result().notes

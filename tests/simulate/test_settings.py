@@ -43,6 +43,26 @@ def test_requests_end_a_replication_and_a_share_of_those_that_come_is_warm_up(
     assert period.warmup_ns == 0
 
 
+def test_a_large_fleet_gets_more_requests():
+    fleet = {"preset": "theory", "servers": 10_000}
+    large = configure({"fleet": fleet, "workload": {"load": 0.5}}, {})
+    assert large.period(None).requests == 500_000
+    assert large.period(20_000).requests == 20_000
+
+
+@pytest.mark.parametrize(
+    ("own", "sheds"),
+    [
+        ({}, False),
+        ({"queue": {"limit": 0}}, True),
+        ({"router": "slo_aware"}, False),
+        ({"router": "slo_aware", "slo": {"p99_ms": 5.0}}, True),
+    ],
+)
+def test_queues_end_where_they_are_limited_or_requests_would_be_late(own, sheds):
+    assert settings(**own).sheds == sheds
+
+
 @pytest.mark.parametrize("available", [None, 100])
 def test_a_duration_takes_the_place_of_requests(available):
     period = settings(duration_s=2.5, warmup=0.2).period(available)

@@ -143,14 +143,32 @@ def title_of(result: SimulationResult) -> str:
     if models and models != ["any"]:
         parts.append(", ".join(models[:3]) + (f" and {len(models) - 3} more" * (len(models) > 3)))
     if result.workload:
-        rate = "" if result.offered_rps is None else f" {result.offered_rps:.4g}/s"
-        parts.append(f"{str(result.workload.get('kind', '')).replace('_', ' ')}{rate}")
-    for group in ("router", "batching"):
-        kind = result.configuration.get(group, {}).get("kind")
-        if kind:
-            word = str(kind)
-            parts.append(_batching(word) if group == "batching" else word.replace("_", " "))
+        parts.append(f"{_workload(result.workload)}{_rate(result.offered_rps)}")
+    if router := result.configuration.get("router"):
+        parts.append(_router(router).replace("_", " "))
+    if batching := result.configuration.get("batching"):
+        parts.append(_batching(str(batching.get("name") or batching.get("kind"))))
     return " · ".join(part for part in parts if part) or "Simulation"
+
+
+def _workload(workload: Mapping[str, Any]) -> str:
+    """Name what comes: a trace by its data set."""
+    trace = (workload.get("clients") or [{}])[0].get("dataset")
+    kind = workload.get("kind", "")
+    return str(trace if kind == "trace" and trace else kind).replace("_", " ")
+
+
+def _rate(rps: float | None) -> str:
+    if rps is None:
+        return ""
+    return f" {rps:.4g}/s" if rps < 1000 else f" {rps:.0f}/s"
+
+
+def _router(router: Mapping[str, Any]) -> str:
+    """Name a router as its option is called, one of the user by its own name."""
+    if router.get("kind") == "power_of_d":
+        return f"power_of_{'two' if router.get('d') == 2 else router.get('d')}"
+    return str(router.get("name") or router.get("kind"))
 
 
 def runs(evidence: Sequence[str]) -> list[tuple[int, int, str]]:
@@ -226,7 +244,10 @@ def _flat(job: Job) -> dict[str, str]:
         groups = {"router", "batching", "workload"}
         return {f"{key}.kind" if key in groups else key: value for key, _, value in pairs}
     name = {"fleet": fleet_text(job.result.fleet)} if job.result.fleet else {}
-    return {**name, **flatten(job.result.configuration)}
+    flat = {**name, **flatten(job.result.configuration)}
+    if "router.d" in flat:
+        flat["router.kind"] = _router({"kind": flat["router.kind"], "d": int(flat.pop("router.d"))})
+    return flat
 
 
 def flatten(values: Any, path: str = "") -> dict[str, str]:

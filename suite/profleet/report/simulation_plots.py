@@ -319,5 +319,5 @@ def _batches(job: Job, rows: pd.DataFrame, folder: Path) -> list[Path]:
 
 def _caveat(job: Job) -> str:
     """What a title adds where the picture shows no steady state."""
-    says = {"overloaded": " (overloaded: no steady state)", "backlogged": " (backlogged)"}
+    says = {"overloaded": " (overloaded)", "backlogged": " (backlogged)"}
     return says.get(job.state, " (interrupted)" if job.state == "interrupted" else "")

@@ -7,7 +7,8 @@ a slash is the group or the model they belong to, and without one they are the w
 
 Quantiles come from histograms (``engine.histogram`` bounds their error) and are left out where a
 replication has fewer requests than MLPerf's early-stopping rule asks for. Where the offered load
-is 1 or more there is no steady state to speak of: latency and waiting are then refused. Load and
+is 1 or more there is no steady state to speak of: latency and waiting are then refused, unless
+requests are turned away before queues grow without end. Load and
 queues are judged while requests arrive: afterwards even an overloaded fleet works off what it has.
 """
 
@@ -37,10 +38,17 @@ STEADY_SPANS = ("latency", "queue", "forming")
 WORST_LAST: tuple[Evidence, ...] = (
     "measured", "interpolated", "calibrated", "modelled", "assumed",
 )  # fmt: skip
+SHARES = {"utilization", "availability", "drop_ratio", "slo_attainment"}
+"""Metrics that are a part of a whole, and so are their intervals."""
+
 NS_PER_S = 1e9
 
 GROWTH = 1.6
 """How much longer a queue is at the end than halfway if it grows: 1.9 times if it always grew."""
+
+
+UNSTEADY = "the queues have no steady state, and every time in them depends on how long one looks."
+SHED = "the rest is turned away, and times are those of the requests that were served."
 
 
 class Number(NamedTuple):
@@ -71,6 +79,7 @@ def summarize(
     *,
     confidence: float = CONFIDENCE,
     load: float | None = None,
+    sheds: bool = False,
 ) -> Summary:
     """Return the metrics, refusals and verdict of one or more replications.
 
@@ -80,14 +89,16 @@ def summarize(
         confidence: level of the intervals.
         load: mean rate of the workload over what the fleet can do at most; None: not known, only
             what happened counts.
+        sheds: whether requests are turned away before any queue grows without end. What is served
+            then has times that do not depend on how long one looks.
     """
-    verdict, reasons = judge(fleet, outcomes, load)
+    verdict, reasons = judge(fleet, outcomes, load, sheds=sheds)
     columns: dict[str, list[Number]] = {}
     refused: dict[str, str] = {}
     for outcome in outcomes:
         for number in _numbers(fleet, outcome, refused):
             columns.setdefault(number.name, []).append(number)
-    if verdict == "overloaded":
+    if verdict == "overloaded" and not sheds:
         for name in [name for name in columns if _is_steady(name)]:
             refused[name] = reasons[0]
             del columns[name]
@@ -114,7 +125,11 @@ def offered_load(fleet: FleetArrays, outcome: Outcome) -> list[float]:
 
 
 def judge(
-    fleet: FleetArrays, outcomes: Sequence[Outcome], load: float | None = None
+    fleet: FleetArrays,
+    outcomes: Sequence[Outcome],
+    load: float | None = None,
+    *,
+    sheds: bool = False,
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Say whether the fleet keeps up; arguments as for ``summarize``.
 
@@ -131,16 +146,21 @@ def judge(
         return "stable", (none,)
     if any(outcome.closed for outcome in outcomes):
         return "stable", ()
+    so = SHED if sheds else UNSTEADY
     if load is not None and load >= 1:
-        much = (
-            f"The workload offers {load:.3g} times the work that the fleet can do: the queues "
-            "have no steady state, and every time in them depends on how long one looks."
-        )
+        much = f"The workload offers {load:.3g} times the work that the fleet can do: {so}"
         return "overloaded", (much,)
     loads = np.mean([offered_load(fleet, outcome) for outcome in outcomes], axis=0)
+    whole = float(np.dot(loads, np.diff(fleet.first))) / fleet.replicas
+    if load is not None and whole >= 1:
+        short = (
+            f"The workload offers {load:.3g} times the work that the fleet can do, but by chance "
+            f"{whole:.3g} times in what was simulated: simulate a longer period (requests or "
+            "duration_s)."
+        )
+        return "overloaded", (short,)
     over = [
-        f"Group {name} was offered {load:.3g} times the work that it can do: the queues have no "
-        "steady state, and every time in them depends on how long one looks."
+        f"Group {name} was offered {load:.3g} times the work that it can do: {so}"
         for name, load in zip(fleet.groups, loads, strict=True)
         if load >= 1
     ]
@@ -218,14 +238,15 @@ def _spans(outcome: Outcome, cells: Ints, of: str, refused: dict[str, str]) -> I
             continue  # nothing of the kind was simulated
         name = NAMES[span]
         yield Number(f"{name}_mean_ms{of}", total / count / 1e6, "ms")
-        yield Number(f"{name}_max_ms{of}", outcome.maximum_ns[cells, index].max() / 1e6, "ms")
+        maximum = outcome.maximum_ns[cells, index].max() / 1e6
+        yield Number(f"{name}_max_ms{of}", maximum, "ms")
         counts = outcome.histogram[cells, index].sum(axis=0)
         for label, share in QUANTILES.items():
             key = f"{name}_{label}_ms{of}"
             if count < needed(share):
                 refused[key] = f"{count} requests, and {needed(share)} are needed."
                 continue
-            value = histogram.quantile(counts, share) / 1e6
+            value = min(maximum, histogram.quantile(counts, share) / 1e6)
             yield Number(key, value, "ms", histogram.RELATIVE_ERROR)
 
 
@@ -298,4 +319,6 @@ def _metric(column: Sequence[Number], evidence: Evidence, confidence: float) -> 
         return Metric(value=value, unit=unit, evidence=evidence)
     half = process_half_width(values, confidence) + column[0].resolution * abs(value)
     low = value - half if min(values) < 0 else max(0.0, value - half)
-    return Metric(value=value, low=low, high=value + half, unit=unit, evidence=evidence)
+    whole = column[0].name.partition("/")[0] in SHARES
+    high = min(1.0, value + half) if whole else value + half
+    return Metric(value=value, low=low, high=high, unit=unit, evidence=evidence)

@@ -29,8 +29,9 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+import numpy as np
 from pydantic import Field
 
 from profleet.errors import ConfigError, ProfleetError, did_you_mean
@@ -43,6 +44,22 @@ F = TypeVar("F", bound=Callable[..., int])
 
 class PolicyError(ProfleetError):
     """A router or batching policy of the user raised, or returned what makes no sense."""
+
+
+class NoNumberError(TypeError):
+    """A policy that is not compiled returned something else than a number."""
+
+
+def numbers_only(policy: Callable[..., int]) -> Callable[..., int]:
+    """Make a policy that is not compiled say so when it returns no number: a forgotten return."""
+
+    def checked(*arguments: Any) -> int:
+        answer = policy(*arguments)
+        if not isinstance(answer, int | float | np.number | np.bool_):
+            raise NoNumberError(f"returned {answer!r}, which is no number,")
+        return answer
+
+    return checked
 
 
 class PlainRouter(Settings):

@@ -195,14 +195,12 @@ class _Replication:
                 raise
             if _stays_python(error):  # nothing was executed yet
                 log.warning("%s cannot be compiled, so everything is slower.", self._custom())
-                _engines[_key(self.wanted, self.functions)] = link.specialize(
-                    self.wanted, self.functions, None
-                )
+                key = _key(self.wanted, self.functions)
+                _engines[key] = link.specialize(self.wanted, self.functions, None)
                 return self._advance(chunk)
-            raise policies.PolicyError(
-                f"{self._custom()} raised {type(error).__name__}: {error} at "
-                f"{self.state.scalar[at.NOW] / 1e9:.9f} s of simulated time."
-            ) from error
+            answered = isinstance(error, policies.NoNumberError)
+            slip = str(error) if answered else f"raised {type(error).__name__}: {error}"
+            raise policies.PolicyError(f"{self._custom()} {slip} {self._when()}.") from error
 
     def _more_arrivals(self) -> Arrivals:
         """The next chunk; after the last one, closes the books of what is counted by time."""
@@ -266,6 +264,9 @@ class _Replication:
         text = " or ".join(names)
         return text[0].upper() + text[1:]
 
+    def _when(self) -> str:
+        return f"at {self.state.scalar[at.NOW] / 1e9:.9f} s of simulated time"
+
     def _error(self, status: int) -> ProfleetError:
         scalar = self.state.scalar
         if status == at.OVERFLOW:
@@ -273,13 +274,14 @@ class _Replication:
                 "The simulation: the times of all requests together exceed 146 years, so the fleet "
                 "is far overloaded; lower workload.rate, shorten the run or set queue.limit."
             )
-        when = f"at {scalar[at.NOW] / 1e9:.9f} s of simulated time"
+        when = self._when()
         value = int(scalar[at.VALUE])
+        said = "a fraction" if value == at.NOT_WHOLE else str(value)
         if status == at.NONSENSE_ROUTE:
             assert isinstance(self.policy.router, policies.CustomRouter)
             return policies.PolicyError(
-                f"Router '{self.policy.router.name}' returned {value} {when}: it must return the "
-                f"whole number of a replica that is up and serves the model, 0 to "
+                f"Router '{self.policy.router.name}' returned {said} {when}: it must return the "
+                f"number of a replica that is up and serves the model, 0 to "
                 f"{self.fleet.replicas - 1}, or -1 to turn the request away."
             )
         assert isinstance(self.policy.batching, policies.CustomBatching)
@@ -290,7 +292,7 @@ class _Replication:
                 "or return 0 to wait for the next request."
             )
         return policies.PolicyError(
-            f"Batching policy '{self.policy.batching.name}' returned {value} {when}: it must "
+            f"Batching policy '{self.policy.batching.name}' returned {said} {when}: it must "
             "return the size of a batch (a whole number, at most queue.waiting and "
             "queue.largest), 0 to wait for the next request, or -n to be asked again in n "
             "nanoseconds."

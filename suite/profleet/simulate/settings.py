@@ -21,8 +21,8 @@ from profleet.simulate.study.settings import NoStudy, StudySettings
 from profleet.simulate.workload.settings import Mixture, WorkloadSettings
 
 MAX_REQUESTS = 10**12
-REQUESTS = 100_000
-"""Requests of a replication where nothing says when it ends."""
+REQUESTS, PER_REPLICA = 100_000, 50
+"""Requests of a replication where nothing says when it ends, at least so many a replica."""
 
 MAX_SECONDS = 100 * 86_400
 DROP_RATIO = 0.01
@@ -114,9 +114,19 @@ class SimulateSettings(Settings):
         if self.duration_s is not None:
             end = round(self.duration_s * 1e9)
             return Period(None, end, warmup_ns=round(self.warmup * end))
-        wanted = self.requests or available or REQUESTS
+        wanted = self.requests or available or self._enough()
         requests = wanted if available is None else min(wanted, available)
         return Period(requests, warmup_requests=int(self.warmup * requests))
+
+    def _enough(self) -> int:
+        replicas = sum(group.count or 0 for group in self.fleet.expanded().values())
+        return max(REQUESTS, PER_REPLICA * replicas)
+
+    @property
+    def sheds(self) -> bool:
+        """Whether requests are turned away before any queue grows without end."""
+        early = self.router.kind == "slo_aware" and bool(self.slo.bounds)
+        return early or self.queue.limit is not None
 
     def stated(self) -> dict[str, Any]:
         """Return what was simulated as plain values, without where results and logs go."""

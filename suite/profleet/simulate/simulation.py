@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from profleet.errors import ConfigError, did_you_mean
 from profleet.profile.metrics import Metric
 from profleet.simulate import policies
+from profleet.simulate.advice import advice
 from profleet.simulate.fleet import build_fleet
 from profleet.simulate.fleet.arrays import Fleet
 from profleet.simulate.metrics import Summary, summarize
@@ -101,7 +102,10 @@ class Simulation:
         """Return the metrics, refusals and verdict of the replications that finished, or of one."""
         outcomes = self.outcomes if replication is None else [self.outcomes[replication]]
         confidence = self.scene.settings.confidence
-        return summarize(self.arrays, outcomes, confidence=confidence, load=self.scene.load)
+        sheds = self.scene.settings.sheds
+        return summarize(
+            self.arrays, outcomes, confidence=confidence, load=self.scene.load, sheds=sheds
+        )
 
     def result(self) -> SimulationResult:
         """Return what ``result.json`` holds, without paths."""
@@ -121,6 +125,7 @@ class Simulation:
             none = "Interrupted before the first replication was finished."
             return SimulationResult(status="interrupted", reason=none, **known)
         summary = self.summary()
+        known["notes"] += advice(settings, self.outcomes, summary)
         done, wanted = len(self.outcomes), settings.replications
         reason = f"Interrupted after {done} of {wanted} replications." if done < wanted else None
         return SimulationResult(

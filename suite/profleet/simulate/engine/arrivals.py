@@ -119,7 +119,7 @@ def arrive(s: State, f: Tables, slot: int, now: int) -> None:
 
 
 def warm_up(scalar: Ints, now: int) -> None:
-    """Count an arrival towards the end of the warm-up; the first one later than it opens the window.
+    """Count an arrival towards the end of the warm-up; the first later one opens the window.
 
     Those that arrive together with the last of the warm-up belong to it: what counts is told apart
     by the time of arrival.

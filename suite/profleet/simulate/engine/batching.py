@@ -29,6 +29,7 @@ from profleet.simulate.engine.layout import (
     LIMIT,
     MAX_DELAY_NS,
     NONSENSE_BATCH,
+    NOT_WHOLE,
     READY,
     SIZE,
     STATUS,
@@ -139,6 +140,6 @@ def custom(s: State, f: Tables, q: int, r: int, cell: int, waiting: int, now: in
     nonsense = size != answer or size > min(waiting, f.limit[cell]) or size < -FOREVER
     if nonsense or s.scalar[VALUE] > MOST_ASKED:
         s.scalar[STATUS] = NONSENSE_BATCH
-        s.scalar[VALUE] = size
+        s.scalar[VALUE] = size if size == answer else NOT_WHOLE
         return 0
     return size

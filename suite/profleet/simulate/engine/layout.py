@@ -15,6 +15,8 @@ FOREVER: Final = (1 << 62) - 1
 LONGEST_NS: Final = 1 << 53
 """No single time may be longer (104 days): below it a float holds every nanosecond exactly."""
 NONE: Final = -1
+NOT_WHOLE: Final = -(1 << 63) + 1
+"""Stands for what a policy returned if that was no whole number."""
 
 # Kinds of events. At equal times the lower number goes first; then the one scheduled first.
 REPAIR: Final = 0  # whatever happens now may use the replica that is back

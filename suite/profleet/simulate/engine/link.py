@@ -21,6 +21,7 @@ from typing import Any, cast
 from profleet.model.artifact import default_cache
 from profleet.simulate.engine.loop import advance
 from profleet.simulate.engine.state import Chunk, State, Tables
+from profleet.simulate.policies import numbers_only
 
 Advance = Callable[[State, Tables, Chunk], int]
 PACKAGE = __name__.rpartition(".")[0]
@@ -39,7 +40,8 @@ def specialize(
     compiled.
     """
     if sample is None:
-        return cast("Advance", _link(advance, {**values, **functions}, lambda plain: plain, {}))
+        plain = {name: numbers_only(function) for name, function in functions.items()}
+        return cast("Advance", _link(advance, {**values, **plain}, lambda each: each, {}))
     from numba import njit
 
     types = _types(sample)
@@ -54,13 +56,15 @@ def specialize(
                 return njit(function, **_OPTIONS, cache=writable)
         return _declared(njit(function, **_OPTIONS, **_INNER), function, types)
 
-    # Their authors may slip: an index out of range is an error, never other memory.
-    foreign = {name: njit(_renamed(f, tag), boundscheck=True) for name, f in functions.items()}
+    foreign = {name: njit(_renamed(f, tag), **FOREIGN) for name, f in functions.items()}
     return cast("Advance", _link(advance, {**values, **foreign}, compile_one, {}))
 
 
 _OPTIONS = {"_nrt": False, "error_model": "numpy", "fastmath": False, "boundscheck": False}
 """The engine allocates nothing, so it needs no reference counts; it never divides by zero."""
+FOREIGN = {"error_model": "python", "boundscheck": True}
+"""Of the user's policies, whose authors may slip: an index out of range is an error and never other
+memory, and so is a division by zero, which they would otherwise take over from their caller."""
 _INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 """Nobody but the engine calls its parts: entry points for them would triple the time to compile."""
 

@@ -35,6 +35,7 @@ from profleet.simulate.engine.layout import (
     LOADED,
     NONE,
     NONSENSE_ROUTE,
+    NOT_WHOLE,
     NOW,
     OUTSTANDING,
     PRIORITY,
@@ -276,7 +277,7 @@ def custom(s: State, f: Tables, slot: int, model: int) -> int:
     sensible = r == answer and 0 <= r < len(f.group_of)
     if not sensible or s.replicas[r, UP] == 0 or f.serves[f.group_of[r], model] == 0:
         s.scalar[STATUS] = NONSENSE_ROUTE
-        s.scalar[VALUE] = r
+        s.scalar[VALUE] = r if r == answer else NOT_WHOLE
         return NONE
     return r
 

@@ -47,7 +47,7 @@ def _request(path: Path, line: int, text: bytes) -> tuple[int, int, int]:
     try:
         record = json.loads(text, parse_float=Decimal, parse_constant=_refused)
     except (ValueError, RecursionError):
-        raise bad_line(path, line, "not a JSON object; is the file cut off?") from None
+        raise bad_line(path, line, "not a JSON object (a file that was cut off?)") from None
     if not isinstance(record, dict):
         raise bad_line(path, line, "not a JSON object")
     for key in _KEYS:
