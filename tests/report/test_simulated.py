@@ -35,7 +35,7 @@ def test_a_setting_of_one_router_is_compared_among_its_own_kind(tmp_path):
         {"router": "model_affinity", "router.spill": "2"},
         {"router": "model_affinity", "router.spill": "3"},
     ]
-    assert jobs[2].variant == "power of d · d=3"
+    assert jobs[2].variant == "model affinity · spill=3"
 
 
 def test_fleets_are_told_apart_by_name_and_not_by_what_follows_from_it(tmp_path):

@@ -10,8 +10,10 @@ from profleet.execute.settings import check
 from profleet.manifest.library import Library
 from profleet.paths import data_dir
 from profleet.profile.store import load_profile, load_result
+from profleet.simulate.api import configure
 from profleet.simulate.fleet import ProfiledFleet, build_fleet
 from profleet.simulate.service.sources import Places, Source, SourceSettings
+from profleet.simulate.simulation import prepare
 
 FILES = {
     "environment.json", "job.json", "lock.json", "profile.json", "result.json", "samples.parquet",
@@ -62,3 +64,24 @@ def test_the_shipped_fleets_need_nothing_else(name):
     fleet = build_fleet(check(ProfiledFleet, plain), Places(), max_batch=8)
     assert fleet.models == ("squeezenet",)
     assert fleet.capacity_rps() > 2000
+
+
+@pytest.mark.parametrize(
+    ("group", "fleet", "served"),
+    [
+        ({}, {}, "squeezenet under onnxruntime"),
+        ({}, {"model": "resnet50", "framework": "openvino"}, "resnet50 under openvino"),
+        ({"model": "magika"}, {}, "magika under onnxruntime"),
+        ({"framework": "openvino"}, {}, "squeezenet under openvino"),
+    ],
+)
+def test_a_group_that_names_only_its_hardware_serves_what_the_fleet_does(group, fleet, served):
+    groups = [{"hardware": "epyc-2c-1t", "count": 2, **group}]
+    made = prepare(configure({"fleet": {"groups": groups, **fleet}, "workload": {"rate": 1}}, {}))
+    assert [row["stack"] for row in made.fleet.describe()] == [f"{served} on epyc-2c-1t"]
+
+
+def test_a_group_may_serve_every_model_of_its_hardware():
+    groups = [{"hardware": "epyc-2c-1t", "count": 2, "model": None}]
+    made = prepare(configure({"fleet": {"groups": groups}, "workload": {"rate": 1}}, {}))
+    assert made.fleet.models == ("magika", "resnet50", "squeezenet")

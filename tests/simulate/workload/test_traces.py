@@ -279,7 +279,7 @@ def test_a_malformed_csv_is_refused_by_line(write, case):
 
 
 MALFORMED_JSON = {
-    "cut off": (MOONCAKE[:-20], "line 4: not a JSON object; is the file cut off?"),
+    "cut off": (MOONCAKE[:-20], "line 4: not a JSON object (a file that was cut off?)"),
     "not an object": (MOONCAKE + "[1]\n", "line 5: not a JSON object"),
     "no key": (MOONCAKE.replace("input_length", "length", 1), "line 1: no key 'input_length'"),
     "not a number": (MOONCAKE.replace("3000.5", "NaN"), "line 4: not a JSON object"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from profleet.errors import ConfigError, ManifestError
 from profleet.hardware.stack import ModelledStack, modelled_stack
@@ -134,8 +134,9 @@ class _Builder:
     ) -> dict[str, Candidate | ModelledStack]:
         """Find what answers for every model of the group, or for all models there are."""
         found: dict[str, Candidate | ModelledStack] = {}
-        for model in group.model or (None,):
-            wanted = Wanted(model, group.framework, group.hardware, where)
+        preferred = self.settings.framework if _in_groups(self.settings) else None
+        for model in self._models(catalog, group, where, preferred):
+            wanted = Wanted(model, group.framework, group.hardware, where, preferred)
             try:
                 found |= catalog.find(wanted)
             except NoProfileError as error:
@@ -143,6 +144,20 @@ class _Builder:
                 found[stack.model.document.name] = stack
         _same_hardware(group, found.values(), where)
         return found
+
+    def _models(
+        self, catalog: Catalog, group: GroupSettings, where: str, preferred: str | None
+    ) -> Sequence[str | None]:
+        """What a group serves: where it does not say, what the fleet does if its hardware can."""
+        if "model" in group.model_fields_set or not _in_groups(self.settings):
+            return group.model or (None,)
+        models = self.settings.model or (None,)
+        try:
+            for model in models:
+                catalog.find(Wanted(model, group.framework, group.hardware, where, preferred))
+        except NoProfileError:
+            return (None,)
+        return models
 
     def _stack(self, wanted: Wanted, dtype: str | None, error: NoProfileError) -> ModelledStack:
         """Return the model on a device of the catalogue, where models are allowed.
@@ -239,6 +254,10 @@ class _Builder:
             return Library.standard(self.places.manifests).resolve("hardware", reference).document
         except ManifestError:
             return None
+
+
+def _in_groups(settings: ProfiledFleet | TheoryFleet) -> TypeGuard[ProfiledFleet]:
+    return isinstance(settings, ProfiledFleet) and settings.groups is not None
 
 
 def _same_hardware(

@@ -142,8 +142,9 @@ class GroupSettings(Settings):
 class ProfiledFleet(GroupSettings):
     """Groups of replicas whose service times come from profiles.
 
-    Without ``groups`` the fleet is one group, described by the same keys; with ``groups`` those
-    keys of the fleet have no meaning.
+    Without ``groups`` the fleet is one group, described by the same keys. With ``groups``, only
+    ``model`` and ``framework`` of them have a meaning: they decide for groups that leave them out,
+    if their hardware was measured with them.
     """
 
     kind: Literal["profiles"]

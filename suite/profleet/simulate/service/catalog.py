@@ -33,12 +33,16 @@ class NoProfileError(ConfigError):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a group of replicas asks for; None: whatever there is. ``field`` is its setting."""
+    """What a group of replicas asks for; None: whatever there is. ``field`` is its setting.
+
+    ``preferred`` is the framework that decides where several were measured.
+    """
 
     model: str | None
     framework: str | None
     hardware: str | None
     field: str
+    preferred: str | None = None
 
     def __str__(self) -> str:
         model = "a model" if self.model is None else f"model '{self.model}'"
@@ -110,6 +114,9 @@ class Catalog:
         """Choose the newest of several measurements of one stack."""
         release = max(_release(each) for each in found)
         found = [each for each in found if _release(each) == release]
+        if wanted.framework is None and wanted.preferred is not None:
+            same = [each for each in found if accepts(wanted.preferred, each.stack.framework)]
+            found = same or found
         ways = {f"under {name_of(each.stack.framework)} on {each.machine}" for each in found}
         if len(ways) > 1:
             raise ConfigError(
