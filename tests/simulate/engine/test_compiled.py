@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from profleet.simulate.engine import link
 from profleet.simulate.engine.state import own
 
 PROGRAM = """
@@ -64,6 +66,23 @@ def test_without_a_folder_to_write_it_compiles_every_time(tmp_path: Path) -> Non
     blocked.write_text("not a folder")
     _, missed = execute("round_robin", PROFLEET_CACHE=str(blocked))
     assert "hits 0" in missed
+
+
+def test_versions_of_the_engine_that_nobody_uses_any_more_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    with link._cache_folder():
+        (current,) = tmp_path.iterdir()
+    for name, days in (("0" * 16, 8), ("1" * 16, 6), ("notes of mine", 99), (current.name, 99)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "engine.nbi").touch()
+        used = time.time() - days * 86_400
+        os.utime(tmp_path / name, (used, used))
+    with link._cache_folder() as writable:
+        assert writable
+    left = {folder.name for folder in tmp_path.iterdir()}
+    assert left == {"1" * 16, "notes of mine", current.name}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ import contextlib
 import dis
 import hashlib
 import os
+import re
+import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -25,6 +28,9 @@ from profleet.simulate.policies import numbers_only
 
 Advance = Callable[[State, Tables, Chunk], int]
 PACKAGE = __name__.rpartition(".")[0]
+STALE_S = 7 * 86_400
+"""A version of the engine that was not used for so long is taken for gone, in seconds."""
+_DIGEST = re.compile(r"[0-9a-f]{16}")
 
 
 def specialize(
@@ -165,11 +171,21 @@ def _engine_digest() -> str:
     return _digest(*[path.read_bytes() for path in sorted(folder.glob("*.py"))])
 
 
+def _remove_stale(around: Path) -> None:
+    """Remove what versions of the engine left that were not used lately."""
+    for folder in around.iterdir():
+        if _DIGEST.fullmatch(folder.name):
+            with contextlib.suppress(OSError):
+                if time.time() - folder.stat().st_mtime > STALE_S:
+                    shutil.rmtree(folder)
+
+
 @contextlib.contextmanager
 def _cache_folder() -> Iterator[bool]:
     """Where Numba caches the engine: a folder per version of its source, in Profleet's cache.
 
-    Numba itself looks only at the file of the outermost function. ``NUMBA_CACHE_DIR`` wins.
+    Numba itself looks only at the file of the outermost function. ``NUMBA_CACHE_DIR`` wins. Folders
+    of versions that nobody used for a week are removed.
     Yields whether the folder can be written; without one, every process compiles for itself.
     """
     from numba import config
@@ -177,8 +193,11 @@ def _cache_folder() -> Iterator[bool]:
     own = os.environ.get("NUMBA_CACHE_DIR")
     before = config.CACHE_DIR
     try:
-        folder = (Path(own) if own else default_cache() / "numba") / _engine_digest()
+        around = Path(own) if own else default_cache() / "numba"
+        folder = around / _engine_digest()
         folder.mkdir(parents=True, exist_ok=True)
+        folder.touch()  # it is in use
+        _remove_stale(around)
         writable = os.access(folder, os.W_OK)
     except (OSError, RuntimeError):  # no such disk, no home
         writable = False
