@@ -143,7 +143,9 @@ def title_of(result: SimulationResult) -> str:
     if models and models != ["any"]:
         parts.append(", ".join(models[:3]) + (f" and {len(models) - 3} more" * (len(models) > 3)))
     if result.workload:
-        parts.append(f"{_workload(result.workload)}{_rate(result.offered_rps)}")
+        rps = result.offered_rps
+        rate = "" if rps is None else f" {rate_text(rps, '/s')}"
+        parts.append(f"{_workload(result.workload)}{rate}")
     if router := result.configuration.get("router"):
         parts.append(_router(router).replace("_", " "))
     if batching := result.configuration.get("batching"):
@@ -158,10 +160,9 @@ def _workload(workload: Mapping[str, Any]) -> str:
     return str(trace if kind == "trace" and trace else kind).replace("_", " ")
 
 
-def _rate(rps: float | None) -> str:
-    if rps is None:
-        return ""
-    return f" {rps:.4g}/s" if rps < 1000 else f" {rps:.0f}/s"
+def rate_text(rps: float, unit: str = " requests/s") -> str:
+    """Write a rate with four significant digits, all digits before the point included."""
+    return f"{rps:.4g}{unit}" if rps < 1000 else f"{rps:.0f}{unit}"
 
 
 def _router(router: Mapping[str, Any]) -> str:

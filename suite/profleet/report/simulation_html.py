@@ -17,6 +17,7 @@ from profleet.report.simulated import (
     grouped,
     load_job,
     load_jobs,
+    rate_text,
     title_of,
     why,
 )
@@ -196,7 +197,7 @@ def _facts(job: Job) -> list[str]:
     result = job.result
     facts = []
     if result.capacity_rps:
-        facts.append(f"the fleet can serve {result.capacity_rps:.4g} requests/s")
+        facts.append(f"the fleet can serve {rate_text(result.capacity_rps)}")
     if result.replications:
         facts.append(f"{result.replications} replications" if result.replications > 1
                      else "1 replication")  # fmt: skip

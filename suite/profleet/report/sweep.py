@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from profleet.profile.metrics import Metric
 from profleet.report.frontier import front, knee
-from profleet.report.simulated import Job
+from profleet.report.simulated import Job, rate_text
 
 
 class Axis(NamedTuple):
@@ -36,7 +36,7 @@ def axis_of(jobs: Sequence[Job]) -> Axis:
     least, most = min(capacities), max(capacities)
     if least > 0 and most <= least * (1 + 1e-9):
         return Axis(
-            f"Offered load (1: {most:.4g} requests/s)",
+            f"Offered load (1: {rate_text(most)})",
             lambda job: (job.result.offered_rps or 0.0) / most,
         )
     return Axis("Offered rate, requests/s", lambda job: job.result.offered_rps)

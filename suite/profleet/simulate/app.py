@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         launch(_task, "simulate", arguments)
         if COMMAND.mistake is not None:
+            aside.abandon()
             raise COMMAND.mistake
     except KeyboardInterrupt:
         COMMAND.interrupted = True

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 def start(tracking: TrackingSettings) -> None:
     """Start the process, which gets ready to log there; returns at once."""
     _pool().submit(_get_ready, tracking)
+
+
+def abandon() -> None:
+    """End the process, if it was started: there is nothing to log, so nobody waits for it."""
+    if _pool.cache_info().currsize:
+        for child in active_children():
+            child.kill()
+        _pool().shutdown(wait=False, cancel_futures=True)
+        _pool.cache_clear()
 
 
 def log_simulation(folder: Path, tracking: TrackingSettings) -> Logged:

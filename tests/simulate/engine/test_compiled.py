@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba import njit
 
 from profleet.simulate.engine import link
 from profleet.simulate.engine.state import own
@@ -101,3 +102,19 @@ def test_columns_may_come_in_any_layout(column: np.ndarray) -> None:
     assert made.flags.c_contiguous
     assert made.flags.writeable
     assert made.tolist() == column.tolist()
+
+
+def halves(number: int) -> int:
+    return 7 // number
+
+
+def test_a_policy_raises_where_python_would_whatever_the_engine_that_calls_it_does() -> None:
+    policy_of_the_user = njit(halves, **link.FOREIGN)
+
+    @njit(error_model="numpy")
+    def engine(number: int) -> int:
+        return policy_of_the_user(number)
+
+    assert engine(2) == 3
+    with pytest.raises(ZeroDivisionError):
+        engine(0)

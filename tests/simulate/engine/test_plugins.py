@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba import njit
 
 from profleet.errors import ConfigError
 from profleet.simulate import policies
-from profleet.simulate.engine.link import FOREIGN
 from simulate.engine.small import arrivals, fleet, policy, service, simulate
 
 PLUGIN = """
@@ -104,19 +102,3 @@ def test_files_that_are_no_plugins(tmp_path: Path, text: str, match: str) -> Non
         policies.load_plugins([path])
     with pytest.raises(ConfigError, match=r"plugins.0: there is no file"):
         policies.load_plugins([tmp_path / "none.py"])
-
-
-def halves(number: int) -> int:
-    return 7 // number
-
-
-def test_a_policy_raises_where_python_would_whatever_the_engine_that_calls_it_does() -> None:
-    policy_of_the_user = njit(halves, **FOREIGN)
-
-    @njit(error_model="numpy")
-    def engine(number: int) -> int:
-        return policy_of_the_user(number)
-
-    assert engine(2) == 3
-    with pytest.raises(ZeroDivisionError):
-        engine(0)
