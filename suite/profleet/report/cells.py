@@ -30,6 +30,7 @@ def table_of(title: str, *columns: str) -> Table:
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
+        min_width=min(len(title), 60),  # a title is folded where its table ends
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )

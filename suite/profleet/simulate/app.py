@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -35,6 +36,9 @@ from profleet.simulate.simulation import prepare
 from profleet.simulate.study.ratios import is_study
 from profleet.simulate.study.schedule import schedules_to_sweep
 from profleet.tracking import aside
+
+if TYPE_CHECKING:
+    from profleet.tracking import Logged
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -73,7 +77,7 @@ def _task(config: DictConfig) -> None:
         say(f"{number}{error}")
         _record(folder, begun, error)
         with suppress(ConfigError):  # it may be what is wrong
-            _track(folder, tracking_of(config))
+            track(folder, tracking_of(config))
         return
     if interrupted:
         raise KeyboardInterrupt
@@ -87,7 +91,7 @@ def _simulate(
         from profleet.simulate.study.record import study_into
 
         study_into(settings, folder, begun, title, alone=not COMMAND.sweep)
-        _track(folder, settings.tracking)
+        track(folder, settings.tracking)
         return False
     if settings.tracking.uri is not None:
         aside.start(settings.tracking)
@@ -100,16 +104,20 @@ def _simulate(
         simulation = simulate_into(scene, folder, on_replication=progress.finished)
     wall = round(time.perf_counter() - started, 6)
     save(folder, simulation, begun.model_copy(update={"finished_at": now(), "wall_s": wall}))
-    _track(folder, settings.tracking)
+    track(folder, settings.tracking)
     return simulation.interrupted
 
 
-def _track(folder: Path, tracking: TrackingSettings) -> None:
+def track(
+    folder: Path,
+    tracking: TrackingSettings,
+    log: Callable[[Path, TrackingSettings], Logged] = aside.log_simulation,
+) -> None:
     """Send the finished folder to MLflow; what goes wrong there never loses the result."""
     if tracking.uri is None or not (folder / INVOCATION).exists():
         return
     try:
-        logged = aside.log_simulation(folder, tracking)
+        logged = log(folder, tracking)
         state = Tracking(status="logged", mlflow_run_id=logged.run_id)
     except ProfleetError as error:
         say(str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -12,7 +13,9 @@ from pydantic import Field
 from profleet.errors import ConfigError
 from profleet.profile.metrics import Metric
 from profleet.profile.schema import Record, name_of
+from profleet.profile.store import RESULT, load_document
 from profleet.simulate.fleet.settings import GroupSettings, ProfiledFleet, TheoryFleet
+from profleet.simulate.results import PLANS
 from profleet.simulate.schema import Served, SimulationResult
 from profleet.simulate.service.catalog import Catalog
 from profleet.simulate.service.sources import Places, accepts
@@ -20,7 +23,7 @@ from profleet.simulate.settings import REQUESTS, SimulateSettings
 from profleet.simulate.simulation import Scene, prepare, simulate_scene
 from profleet.simulate.workload.settings import Mixture, WorkloadSettings
 
-PLAN_SCHEMA = "profleet/plan/v1"
+PLAN_SCHEMA = f"{PLANS}/v1"
 OBJECTIVES = {"count": "replicas", "cost": "cost_per_hour", "energy": "energy_per_request_j"}
 GROWTH = 1.3
 """Factor between the sizes that are tried until one keeps the promise."""
@@ -73,6 +76,15 @@ class PlanResult(Record):
     notes: list[str] = Field(default_factory=list, description="of all answers, each said once")
     configuration: dict[str, Any] = Field(default_factory=dict)
     paths: dict[str, str] = Field(default_factory=dict)
+
+
+def load_plan(folder: Path) -> PlanResult:
+    """Read ``result.json`` of a plan.
+
+    Raises:
+        StoreError: it is missing, damaged or of a newer version.
+    """
+    return load_document(folder / RESULT, PLAN_SCHEMA, PlanResult)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,11 +13,16 @@ from omegaconf import DictConfig
 
 from profleet.application import launch
 from profleet.errors import ProfleetError
+from profleet.execute.collect import now
 from profleet.execute.invocation import say
 from profleet.execute.settings import check, resolved
 from profleet.profile.store import RESULT, write_json
+from profleet.simulate.app import track
 from profleet.simulate.invocation import COMMAND, check_store
 from profleet.simulate.plan import PlanResult, PlanSettings, Probe, plan
+from profleet.simulate.results import INVOCATION, new_invocation
+from profleet.simulate.schema import InvocationRecord
+from profleet.tracking import log_plan
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,12 +47,19 @@ def _task(config: DictConfig) -> None:
     folder = Path(hydra_config.runtime.output_dir)
     multirun = hydra_config.mode == RunMode.MULTIRUN
     number = f"[{hydra_config.job.num}] " if multirun else ""
+    begun = new_invocation(
+        [str(each) for each in hydra_config.overrides.task],
+        Path(hydra_config.sweep.dir).name if multirun else None,
+    )
+    started = time.perf_counter()
     try:
         settings = check(PlanSettings, resolved(config))
         check_store(settings.store)
         result = plan(settings, on_probe=lambda name, probe: _tell(f"{number}{name}", probe))
         if result.answers:
-            _write(folder, result)
+            wall = round(time.perf_counter() - started, 6)
+            _write(folder, result, begun.model_copy(update={"finished_at": now(), "wall_s": wall}))
+            track(folder, settings.tracking, log_plan)
     except ProfleetError as error:
         if not multirun:
             COMMAND.mistake = error  # raised in main, past what Hydra prints of exceptions
@@ -78,8 +91,8 @@ def _tell(hardware: str, probe: Probe) -> None:
     say(f"{hardware}: {replicas}: {', '.join((probe.verdict, *said))}")
 
 
-def _write(folder: Path, result: PlanResult) -> None:
-    """Write the picture, and ``result.json`` last.
+def _write(folder: Path, result: PlanResult, invocation: InvocationRecord) -> None:
+    """Write the picture and ``invocation.json``, and ``result.json`` last.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -89,5 +102,6 @@ def _write(folder: Path, result: PlanResult) -> None:
     paths = {}
     with suppress(OSError):  # a picture is not worth a failed plan
         paths = {path.name: f"plots/{path.name}" for path in write_plan_plot(result, folder)}
-    whole = result.model_copy(update={"paths": paths})
+    write_json(folder / INVOCATION, invocation.model_dump(mode="json", by_alias=True))
+    whole = result.model_copy(update={"paths": {"invocation": INVOCATION, **paths}})
     write_json(folder / RESULT, whole.model_dump(mode="json", by_alias=True))

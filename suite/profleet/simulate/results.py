@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from profleet.simulate.simulation import Simulation
 
 INVOCATION = "invocation.json"
+PLANS = "profleet/plan"
+"""The schema line of plans, which have folders and an ``invocation.json`` of the same kind."""
+
 LINE = SIMULATION_SCHEMA.partition("/v")[0]
 FILES = {"invocation": INVOCATION, "requests": REQUESTS, "timeline": TIMELINE, "plots": "plots"} | {
     "report": "report.html"

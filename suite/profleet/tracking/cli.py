@@ -112,32 +112,42 @@ def _log(parsed: argparse.Namespace) -> int:
 
 
 def _wanted(folders: Sequence[Path]) -> list[tuple[Path, Write, Remember]]:
-    """What to log, in order: results, simulations, and then the sweeps of both.
+    """What to log, in order: results, simulations, plans, and then the sweeps of the first two.
 
     Raises:
         StoreError: a folder holds nothing of the kind.
     """
     from profleet.profile.store import find_results
-    from profleet.simulate.results import find_simulations
-    from profleet.tracking.log import log_result, log_simulation, log_simulations, log_sweep
+    from profleet.simulate.results import PLANS, find_simulations
+    from profleet.tracking.log import (
+        log_plan,
+        log_result,
+        log_simulation,
+        log_simulations,
+        log_sweep,
+    )
 
     results: list[Path] = []
     simulations: list[Path] = []
+    plans: list[Path] = []
     for folder in folders:
         found, simulated = list(find_results(folder)), list(find_simulations(folder))
         simulated = [path for path in simulated if path not in found]  # damaged ones are in both
-        if not (found or simulated):
+        planned = [path for path in find_results(folder, PLANS) if path not in found]
+        if not (found or simulated or planned):
             raise StoreError(
                 f"{folder} holds no result: it needs a result.json, in it or in a folder below. "
-                "Name a folder that `profleet run` or `profleet simulate` wrote."
+                "Name a folder that `profleet run`, `simulate` or `plan` wrote."
             )
         results += [path for path in found if path not in results]
         simulations += [path for path in simulated if path not in simulations]
+        plans += [path for path in planned if path not in plans]
     sweeps = dict.fromkeys(_sweeps(results, folders))
     roots = dict.fromkeys(_roots(simulations, folders))
     return [
         *((path, log_result, _remember) for path in results),
         *((path, log_simulation, _remember_simulation) for path in simulations),
+        *((path, log_plan, _remember_simulation) for path in plans),
         *((path, log_sweep, _forget) for path in sweeps),
         *((path, log_simulations, _forget) for path in roots),
     ]

@@ -99,6 +99,13 @@ def log_simulation(folder: Path, tracking: TrackingSettings) -> Logged:
     return _log(simulation_record(folder), folder, tracking, SIMULATIONS)
 
 
+def log_plan(folder: Path, tracking: TrackingSettings) -> Logged:
+    """Write the result folder of a plan to MLflow beside the simulations; raises as they do."""
+    from profleet.tracking.plan import plan_record
+
+    return _log(plan_record(folder), folder, tracking, SIMULATIONS)
+
+
 def log_simulations(root: Path, tracking: TrackingSettings) -> Logged:
     """Write the summary of all simulations below ``root`` to MLflow; raises as the others do."""
     from profleet.tracking.simulation import sweep_of_simulations

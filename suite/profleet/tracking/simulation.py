@@ -64,7 +64,7 @@ def simulation_record(folder: Path) -> RunRecord:
         "mlflow.source.type": "LOCAL",
         "mlflow.note.content": "\n".join(f"- {line}" for line in (*result.reasons, *result.notes)),
     }
-    params = dict(_flat(configuration)) | {
+    params = dict(flat(configuration)) | {
         f"served.{row.group}.{row.model}": f"{row.count} x {row.stack}" for row in result.fleet
     }
     return RunRecord(
@@ -76,7 +76,7 @@ def simulation_record(folder: Path) -> RunRecord:
         tags={key: value[:MAX_VALUE] for key, value in tags.items() if value},
         params={tag_key(key): value[:MAX_VALUE] for key, value in params.items()},
         numbers=[number._replace(key=tag_key(number.key)) for number in numbers_of(result.metrics)],
-        texts=_overrides(invocation),
+        texts=overrides_of(invocation),
         files=[(folder / name, name) for name in ARTIFACTS if (folder / name).exists()],
     )
 
@@ -152,17 +152,18 @@ def _public(invocation: InvocationRecord) -> list[str]:
     return [word for word in invocation.overrides if not PRIVATE.match(word)]
 
 
-def _overrides(invocation: InvocationRecord) -> dict[str, str]:
+def overrides_of(invocation: InvocationRecord) -> dict[str, str]:
+    """Return a file with the overrides of the command that others may read, if there are any."""
     words = _public(invocation)
     return {"overrides.txt": "\n".join(words) + "\n"} if words else {}
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Flatten a configuration into parameters; lists become JSON."""
     found: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         elif value is not None and value not in ("", []):
             found[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
     return found
