@@ -1,5 +1,8 @@
 """MLflow in a process of its own, started early: importing it and opening its store take about as
 long as a whole simulation, and meanwhile the simulation computes.
+
+A parallel launcher's worker has processors to share and its own way of starting processes: it logs
+by itself.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import cache
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
 
 def start(tracking: TrackingSettings) -> None:
     """Start the process, which gets ready to log there; returns at once."""
-    _pool().submit(_get_ready, tracking)
+    if parent_process() is None:
+        with suppress(BrokenProcessPool):  # logging says so
+            _pool().submit(_get_ready, tracking)
 
 
 def abandon() -> None:
@@ -43,9 +48,12 @@ def log_simulation(folder: Path, tracking: TrackingSettings) -> Logged:
     """
     from profleet.tracking.log import log_simulation as log
 
+    if parent_process() is not None:
+        return log(folder, tracking)
     try:
         return _pool().submit(log, folder, tracking).result()
     except BrokenProcessPool:
+        _pool.cache_clear()
         raise TrackingError(
             f"{folder} was not logged: the process that logs was killed. Log it later with: "
             f"profleet log {folder}"
