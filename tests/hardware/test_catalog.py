@@ -9,7 +9,13 @@ from statistics import mean
 import pytest
 
 from profleet.errors import HardwareError
-from profleet.hardware.catalog import MODELS, device_of, evidence_of, parameters
+from profleet.hardware.catalog import (
+    MODELS,
+    device_of,
+    energy_evidence_of,
+    evidence_of,
+    parameters,
+)
 from profleet.hardware.devices.roofline import Roofline
 from profleet.hardware.devices.soc import SoC
 from profleet.hardware.layers import chain, conv_layer, dense_layer
@@ -60,8 +66,10 @@ def test_numbers_arrive_in_base_units():
     assert h100.peaks["int8"] == 1979e12
     assert (h100.bandwidth, h100.memory_bytes, h100.peak_w) == (3.35e12, 80e9, 700)
     assert (h100.compute_efficiency, h100.memory_efficiency, h100.op_s) == (0.8, 0.85, 4e-6)
-    assert h100.calibration is not None
-    assert h100.calibration.p90 == 0.4
+    assert h100.calibration is None  # its error is of the points it was fitted to
+    t4 = device_of(HARDWARE["nvidia-t4"])
+    assert t4.calibration is not None
+    assert t4.calibration.p90 == 0.09
     smaug = device_of(HARDWARE["smaug-soc"])
     assert (smaug.pad_bytes, smaug.soc.line_bytes) == (32768, 32)
     assert isinstance(smaug.pad_bytes, int)
@@ -74,6 +82,25 @@ def test_evidence_is_the_weakest_of_what_is_used():
     assert evidence_of(uncalibrated, "float32") == "assumed"
     assert evidence_of(HARDWARE["smaug-soc"]) == "assumed"  # what its software costs
     assert evidence_of(HARDWARE["nvidia-h100-sxm"]) == "calibrated"
+
+
+@pytest.mark.parametrize(
+    ("name", "evidence"),
+    [("nvidia-t4", "modelled"), ("nvidia-a10", "assumed"), ("intel-xeon-8592", "assumed")],
+)
+def test_energy_was_never_compared_with_a_joule(name, evidence):
+    """Of the A10 and the Xeon the power is recalled."""
+    assert energy_evidence_of(HARDWARE[name], "calibrated") == evidence
+    assert energy_evidence_of(HARDWARE[name], "assumed") == "assumed"
+
+
+def test_an_error_of_a_network_is_of_networks_that_were_compared():
+    """What was fitted to matrix products or to single layers says nothing of any network."""
+    for name in MODELLED:
+        fitted = HARDWARE[name].calibration
+        if fitted is not None and fitted.models:
+            assert (fitted.models, fitted.dtypes) == (("resnet50",), ("int8",)), name
+            assert fitted.error.held_out, name
 
 
 def test_a_dtype_without_a_peak_is_one_error_with_what_there_is():

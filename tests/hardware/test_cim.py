@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from device_cases import convs, denses
 from profleet.errors import HardwareError
 from profleet.hardware.calibration import Point, fit
+from profleet.hardware.catalog import device_of
 from profleet.hardware.devices.cim import Cim
 from profleet.hardware.layers import conv_layer, dense_layer, vector_layer
+from profleet.manifest.library import Library
 
 CLOCK = 1 / 2.0389e-9
 
@@ -78,6 +80,19 @@ def test_buffer_terms_are_fitted_and_claim_their_held_out_error():
     assert chip_s == pytest.approx(1.359e-3, rel=0.25)
     movement = sum(fitted.device.cost(layer).parts.movement for layer in VGG8)
     assert movement / chip_s > 0.6  # data movement dominates, as NeuroSim finds
+
+
+def test_the_catalogue_claims_the_error_of_layers_that_the_fit_had_not_seen():
+    document = Library.standard().resolve("hardware", "cim-rram-22nm").document
+    points = [
+        Point(layer, golden[1] * 1e-6, group=index)
+        for index, (layer, golden) in enumerate(zip(VGG8, GOLDEN, strict=True))
+    ]
+    found = fit(device_of(document), points, ("vector_s", "buffer_bandwidth")).device.calibration
+    stated = document.calibration.error
+    for name in ("median", "p90", "low", "high", "coverage"):
+        assert getattr(stated, name) == pytest.approx(getattr(found, name), rel=0.01), name
+    assert (document.calibration.models, document.calibration.dtypes) == ((), ("int8",))
 
 
 def test_products_of_two_activations_run_on_the_digital_unit():

@@ -60,7 +60,7 @@ def test_a_network_that_does_not_fit_is_refused():
 def test_evidence_and_interval_come_from_the_device():
     assert predict(NET, gpu()).evidence == "modelled"
     assert predict(NET, gpu()).interval is None
-    known = Calibration(20, 0.1, 0.3, 0.8, 1.25, 0.9, True, "measurements")
+    known = Calibration(20, 0.1, 0.3, 0.8, 1.25, 0.9, "measurements")
     prediction = predict(NET, gpu(evidence="calibrated", source="here", calibration=known))
     assert (prediction.evidence, prediction.source) == ("calibrated", "here")
     assert prediction.calibration is known

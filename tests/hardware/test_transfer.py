@@ -20,7 +20,7 @@ from profleet.hardware.layers import Network, conv_layer, dense_layer, vector_la
 from profleet.hardware.measured import measured_at
 from profleet.hardware.predict import predict
 from profleet.hardware.stack import modelled_stack
-from profleet.hardware.transfer import Curve, Measurements, Transfer
+from profleet.hardware.transfer import AS_GIVEN, ONE_POINT, Curve, Measurements, Transfer
 from profleet.paths import data_dir
 
 A = gpu(op_s=2e-6, invoke_s=2e-5)
@@ -154,37 +154,42 @@ def width(found) -> float:
 def test_the_interval_widens_with_the_distance_from_data():
     points = {4: 1.1e-3, 8: 1.7e-3, 16: 3.5e-3}
     made = transfer(points, allow_extrapolation=True)
-    widths = [width(made.at(batch)) for batch in (16, 20, 32, 64, 256)]
-    assert widths[0] == pytest.approx(0, abs=1e-9)
+    assert made.at(16).unknown == AS_GIVEN
+    widths = [width(made.at(batch)) for batch in (20, 32, 64, 256)]
     assert widths == sorted(widths)
     assert widths[-1] > 1.9 * widths[-2]  # four octaves against two
     assert made.at(64).coverage == 1 - 1 / 3
 
 
 def test_without_points_the_interval_is_that_of_both_device_models():
-    error = Calibration(9, 0.1, 0.2, 1 / 1.3, 1.3, 0.9, held_out=True, source="test")
+    error = Calibration(9, 0.1, 0.2, 1 / 1.3, 1.3, 0.9, source="test")
     both = transfer(a=gpu(op_s=2e-6, invoke_s=2e-5, calibration=error),
                     b=gpu(name="other", calibration=error))  # fmt: skip
     found = both.at(16)
     assert width(found) == pytest.approx(2 * 2**0.5 * log(1.3))
     assert found.coverage == 0.9
-    assert transfer().at(16).interval is None  # nobody knows
-    assert transfer(b=gpu(name="other", calibration=error)).at(16).interval is None
+    assert "known of gpu and other;" in transfer().at(16).unknown
+    one = transfer(b=gpu(name="other", calibration=error)).at(16)
+    assert one.interval is None
+    assert "known of gpu;" in one.unknown
+    first = Transfer(both.on_a, both.on_b, measured({4: 1e-3}), allow_extrapolation=True)
+    assert first.at(4).unknown is None
+    assert (first.at(8).interval, first.at(8).unknown) == (None, ONE_POINT)
 
 
 def test_one_point_borrows_the_drift_of_the_first_device():
     bent = {size: (1 + 0.1 * log2(size)) * predict(network(size), A).seconds for size in SIZES}
     made = Transfer(on(A), on(B), measured(bent), measured({4: 1e-3}))
-    assert width(made.at(4)) == pytest.approx(0, abs=1e-9)
+    assert (made.at(4).interval, made.at(4).unknown) == (None, AS_GIVEN)
     assert width(made.at(16)) == pytest.approx(2 * width(made.at(8)))
     alone = Transfer(on(A), on(B), measured({4: 1e-3}), measured({4: 1e-3}, noise=0.1),
                      allow_extrapolation=True)  # fmt: skip
     assert width(alone.at(4)) == pytest.approx(0.2)
-    assert alone.at(8).interval is None  # one point on either device says nothing of others
+    assert (alone.at(8).interval, alone.at(8).unknown) == (None, ONE_POINT)
 
 
 def test_noise_of_the_measurement_stays_in_the_interval():
-    error = Calibration(9, 0.1, 0.2, 1 / 1.3, 1.3, 0.9, held_out=True, source="test")
+    error = Calibration(9, 0.1, 0.2, 1 / 1.3, 1.3, 0.9, source="test")
     a, b = gpu(calibration=error), gpu(name="other", calibration=error)
     known = {size: predict(network(size), a).seconds for size in SIZES}
     quiet, loud = (Transfer(on(a), on(b), measured(known, noise)).at(4) for noise in (0.0, 0.5))

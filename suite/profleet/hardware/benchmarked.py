@@ -76,7 +76,7 @@ class Study:
 
     def error(self) -> Calibration:
         """Return median and p90 of the error over all predictions."""
-        return calibration_of([each.residual for each in self.held], self.level, held_out=True)
+        return calibration_of([each.residual for each in self.held], self.level)
 
     def covered(self) -> tuple[float, float]:
         """Return how often the interval covers the truth, and how often it says it does.
@@ -88,7 +88,7 @@ class Study:
             others = [each.residual for each in self.held if each.hardware != name]
             if not others:
                 continue
-            claim = calibration_of(others, self.level, held_out=True)
+            claim = calibration_of(others, self.level)
             for each in self.held:
                 if each.hardware == name:
                     ratio = each.measured / each.predicted
@@ -304,7 +304,6 @@ def _figures(device: Roofline) -> tuple[str, dict[str, Any]]:
         "low": found.low if found else None,
         "high": found.high if found else None,
         "coverage": found.coverage if found else None,
-        "held_out": found.held_out if found else None,
     }
 
 

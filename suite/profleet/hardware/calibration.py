@@ -6,8 +6,8 @@
 Least squares on log(predicted / measured), so that a layer of 10 us counts as much as one of 10 ms
 and being off by a factor is the same in both directions. The error is taken on held-out groups
 (one subnet, one round, one model) where there are at least two; its interval is conformal: the
-quantile of the held-out errors, with the coverage that this many points can promise. A fit that
-meets every point because it has as many parameters claims no error.
+quantile of the held-out errors, with the coverage that this many points can promise. A fit with
+nothing held out claims no error: what it leaves of its own points says little of the next one.
 """
 
 from __future__ import annotations
@@ -94,8 +94,7 @@ def fit(
         source: where the points come from.
 
     Returns:
-        Its ``device`` has no calibration where no more points than parameters were seen and none
-        was held out: whatever is left of them says nothing about the next one.
+        Its ``device`` has no calibration where nothing was held out.
 
     Raises:
         HardwareError: a parameter cannot be fitted, or there are too few points.
@@ -120,19 +119,15 @@ def fit(
             found = dict(zip(groups, (_fitted(device, part, free) for part in parts), strict=True))
             residuals = [_residuals(found[repr(point.group)], [point])[0] for point in points]
             held_out = True
-    known = (
-        calibration_of(residuals, coverage, held_out=held_out, source=source)
-        if held_out or len(points) > len(free)
-        else None
-    )
+    known = calibration_of(residuals, coverage, source=source) if held_out else None
     calibrated = replace(best, evidence="calibrated", calibration=known)
     return Fitted(calibrated, tuple(residuals), held_out)
 
 
 def calibration_of(
-    residuals: Sequence[float], coverage: float = 0.9, *, held_out: bool, source: str = ""
+    residuals: Sequence[float], coverage: float = 0.9, *, source: str = ""
 ) -> Calibration:
-    """Return the error that residuals log(measured / predicted) allow to claim.
+    """Return the error that residuals log(measured / predicted) of unseen points allow to claim.
 
     With n residuals the k-th smallest of their absolute values covers a further point with
     probability k / (n + 1); few points claim a lower coverage instead of a wider guess.
@@ -151,7 +146,6 @@ def calibration_of(
         low=exp(-reach),
         high=exp(reach),
         coverage=min(coverage, rank / (count + 1)),
-        held_out=held_out,
         source=source,
     )
 

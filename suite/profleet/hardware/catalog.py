@@ -33,19 +33,6 @@ MODELS: Mapping[str, type[Device]] = {
 SUFFIXES = ("", "_s", "_hz", "_bytes", "_w")
 """What a parameter of a device has behind the name of its key, by unit."""
 
-BEYOND = Calibration(
-    points=51,
-    median=0.395,
-    p90=0.814,
-    low=0.252,
-    high=3.97,
-    coverage=0.9,
-    held_out=True,
-    source="nine networks in float32 on a Tesla T4 at batch sizes 1 to 32, from the layers of "
-    "Benanza's data set, predicted by a roofline calibrated with ResNet-50 in int8",
-)
-"""How far rooflines are off beyond what they were calibrated with: other models and precisions."""
-
 
 def device_of(hardware: Hardware, dtype: str | None = None, *, beyond: bool = False) -> Device:
     """Return the device model of a manifest, all numbers in base units.
@@ -83,6 +70,7 @@ def evidence_of(hardware: Hardware, dtype: str | None = None, *, beyond: bool = 
     """Return the evidence of what a device model with these numbers predicts.
 
     ``calibrated`` where it was fitted to such things, ``assumed`` where a number that it uses is.
+    That is of times; `energy_evidence_of` is of energy.
     """
     if hardware.calibration is not None and not beyond:
         return "calibrated"
@@ -98,6 +86,18 @@ def evidence_of(hardware: Hardware, dtype: str | None = None, *, beyond: bool = 
         if used and figure.evidence == "assumed":
             return "assumed"
     return "modelled"
+
+
+def energy_evidence_of(hardware: Hardware, times: Evidence) -> Evidence:
+    """Return the evidence of predicted energy: no device model was compared with a joule.
+
+    ``times`` is the evidence of the time that it is computed from.
+    """
+    used = ("power.idle", "power.peak", "energy.", "cim.joule_per_read", "cim.leakage")
+    assumed = any(
+        figure.evidence == "assumed" and path.startswith(used) for path, figure in figures(hardware)
+    )
+    return "assumed" if assumed or times == "assumed" else "modelled"
 
 
 def parameters(section: Strict, made: type[Any]) -> Iterator[tuple[str, Any]]:
@@ -145,10 +145,9 @@ def _shared(hardware: Hardware, beyond: bool) -> Iterator[tuple[str, Any]]:
         figure = getattr(fitted, name)
         if figure is not None:
             yield name, figure.base
-    if fitted.error is not None and not beyond:
-        yield "calibration", Calibration(**fitted.error.model_dump(), source=fitted.fitted_on)
-    elif fitted.error is not None and hardware.kind == "roofline":
-        yield "calibration", BEYOND
+    if fitted.error is not None and fitted.error.held_out and not beyond:
+        error = fitted.error.model_dump(exclude={"held_out"})
+        yield "calibration", Calibration(**error, source=" ".join(fitted.fitted_on.split()))
 
 
 def _overheads(hardware: Hardware, names: set[str]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from profleet.errors import ConfigError, HardwareError
 from profleet.execute.settings import BatchSize, Positive, Settings
+from profleet.hardware.catalog import energy_evidence_of
 from profleet.hardware.devices.base import Evidence
 from profleet.hardware.measured import Found, measured_at
 from profleet.hardware.predict import Prediction
@@ -130,6 +131,7 @@ def forecast(settings: PredictSettings) -> Answer:
     transfer, found_in = (None, None) if settings.from_ is None else _transfer(settings, stack)
     batches: list[BatchForecast] = []
     rows: list[dict[str, Any]] = []
+    unknown: dict[str, list[int]] = {}
     for batch in settings.batch_sizes:
         if transfer is None:
             prediction = stack.predict(batch)
@@ -137,24 +139,27 @@ def forecast(settings: PredictSettings) -> Answer:
             batches.append(_modelled(prediction))
         else:
             found = transfer.at(batch)
-            prediction, seconds, interval = found.prediction, found.layers, found.interval
-            if interval is not None and interval[0] == interval[1]:
-                interval = None  # as it was given; nobody said how far off it may be
+            prediction, seconds = found.prediction, found.layers
+            if found.unknown is not None:
+                unknown.setdefault(found.unknown, []).append(batch)
             batches.append(
                 _batch(
-                    prediction, seconds, interval, None if interval is None else found.coverage,
-                    found.evidence, energy_j=None, launch=found.launch,
+                    prediction, seconds, found.interval, found.coverage, found.evidence,
+                    energy_j=None, launch=found.launch,
                 )
             )  # fmt: skip
         rows += _rows(prediction, seconds)
-    fitted = stack.device.calibration
+    fitted = stack.device.calibration if transfer is None else None
+    energy = energy_evidence_of(stack.hardware.document, stack.device.evidence)
     made = Forecast(
         model=stack.model.reference,
         hardware=stack.hardware.reference,
         kind=stack.device.kind,
         dtype=stack.dtype,
         source=stack.source if transfer is None else _scaled_source(stack, transfer),
-        expectation=stack.expectation if transfer is None else _transfer_expectation(batches),
+        expectation=(
+            stack.expectation if transfer is None else _transfer_expectation(batches, unknown)
+        ),
         calibration=None if fitted is None else dict(vars(fitted)),
         transfer=None if transfer is None else {
             "from": transfer.measured_a.title,
@@ -162,7 +167,7 @@ def forecast(settings: PredictSettings) -> Answer:
             "launch_s": transfer.fitted.launch,
             "measured_ms": {str(k): v * 1e3 for k, v in transfer.measured_a.seconds.items()},
         },
-        metrics={name: metric for each in batches for name, metric in _metrics(each)},
+        metrics={name: metric for each in batches for name, metric in _metrics(each, energy)},
         batches=batches,
         notes=[
             *stack.notes,
@@ -240,23 +245,23 @@ def _unlike(transfer: Transfer) -> Iterator[str]:
         yield (
             f"{transfer.measured_a.title} took {times} what the device model of "
             f"{transfer.device_a} says, and so will what it is scaled to. Is that what it was "
-            "measured on?"
+            "measured on? If not, say from_hardware=NAME."
         )
 
 
-def _transfer_expectation(batches: list[BatchForecast]) -> str:
-    if all(each.evidence == "measured" and each.low_ms is None for each in batches):
-        return "These are the measurements as given; how far off they may be was not said."
-    if all(each.low_ms is None for each in batches):
-        return (
-            "No expected error can be stated: not both device models were compared with "
-            "measurements, and too little is known of this hardware. Give points of it: "
-            "measured={1: MS, 8: MS}."
+def _transfer_expectation(batches: list[BatchForecast], unknown: dict[str, list[int]]) -> str:
+    """Say what intervals hold, and of every batch size without one why that is so."""
+    said = [
+        f"No interval at batch size {', '.join(map(str, sizes))}: {why}."
+        for why, sizes in unknown.items()
+    ]
+    if any(each.low_ms is not None for each in batches):
+        said.insert(
+            0,
+            "Intervals hold the noise of the measurement where it is known, the error of scaling "
+            "it, and a part that grows with the distance from the nearest measured batch size.",
         )
-    return (
-        "Intervals hold the noise of the measurement, the error of scaling it, and a part that "
-        "grows with the distance from the nearest measured batch size."
-    )
+    return " ".join(said)
 
 
 # -- numbers -------------------------------------------------------------------------------------
@@ -313,8 +318,8 @@ def _batch(
     )
 
 
-def _metrics(each: BatchForecast) -> Iterator[tuple[str, Metric]]:
-    """Yield metrics under the names that profiles have."""
+def _metrics(each: BatchForecast, energy: Evidence) -> Iterator[tuple[str, Metric]]:
+    """Yield metrics under the names that profiles have; ``energy`` is the evidence of joules."""
 
     def metric(value: float, unit: str, low: float | None = None, high: float | None = None) -> Any:
         return Metric(value=value, low=low, high=high, unit=unit, evidence=each.evidence)
@@ -325,7 +330,7 @@ def _metrics(each: BatchForecast) -> Iterator[tuple[str, Metric]]:
     slow, fast = (None if end is None else rate / end for end in (high, low))
     yield f"throughput_rps/{at}", metric(rate / each.latency_ms, "1/s", slow, fast)
     if each.energy_j is not None:
-        yield f"energy_j/{at}", metric(each.energy_j, "J")
+        yield f"energy_j/{at}", Metric(value=each.energy_j, unit="J", evidence=energy)
     for name, share in each.shares.items():
         yield f"share_{name}/{at}", metric(share, "1")
     for name, share in each.bound_shares.items():

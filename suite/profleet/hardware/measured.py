@@ -72,8 +72,12 @@ def _profile(folder: Path, field: str, model: str) -> Found:
             f"model={name_of(stack.model)}, or another profile."
         )
     means = {point.batch_size: point.latency_ms.mean for point in profile.points}
-    widths = [  # the low end of an interval of times may be 0, which is no distance
+    widths = [
         log(mean.high / mean.value) for mean in means.values() if mean.high is not None
+    ] + [  # the low end of an interval of times may be 0, which is no distance: a factor of 2
+        log(mean.value / max(mean.low, mean.value / 2))
+        for mean in means.values()
+        if mean.low is not None
     ]
     found = Measurements(
         {size: mean.value / 1e3 for size, mean in means.items()},

@@ -35,7 +35,7 @@ class Prediction:
         costs: of every layer, in the order of ``network.layers``.
         invocation: what an invocation costs beside its layers.
         evidence, source: of the device's parameters.
-        calibration: how far this device model was from measurements; None: never compared.
+        calibration: how far this device model was from measurements; None: unknown.
     """
 
     network: Network

@@ -149,10 +149,12 @@ def _remarks(hardware: Hardware, sheet: Sheet) -> Iterator[str]:
             seen = "the fit had not seen" if error.held_out else "it was fitted to"
             yield (
                 f"Error on {error.points} points that {seen}: median {100 * error.median:.2g} %, "
-                f"p90 {100 * error.p90:.2g} %; {100 * error.coverage:.0f} % of measurements lie "
-                f"between {error.low:g} and {error.high:g} times the prediction. That holds for "
-                f"{fitted.scope}."
+                f"p90 {100 * error.p90:.2g} %; {100 * error.coverage:.0f} % of them between "
+                f"{error.low:g} and {error.high:g} times the prediction. That is of "
+                f"{fitted.scope}; of anything else no error is known."
             )
+        if fitted.beyond is not None:
+            yield " ".join(fitted.beyond.split())
     if hardware.aliases:
         yield f"Also called: {'; '.join(hardware.aliases)}."
     if hardware.provenance.notes:

@@ -73,16 +73,11 @@ class ModelledStack:
     def expectation(self) -> str:
         """What error is to be expected, in a few sentences."""
         fitted = self.hardware.document.calibration
-        if fitted is None or fitted.error is None or not self.beyond:
+        if fitted is None or not self.beyond:
             return expectation(self.device)
-        name, error = self.hardware.document.name, fitted.error
-        why = (
-            f"The calibration of {name} is of {fitted.scope} (error {error.median:.1%} in the "
-            f"median, {error.p90:.1%} at p90), which this is not. "
-        )
-        if self.device.calibration is None:
-            return why + "No expected error can be stated."
-        return why + expectation(self.device)
+        name, beyond = self.hardware.document.name, " ".join((fitted.beyond or "").split())
+        said = f"No expected error can be stated: the calibration of {name} is of {fitted.scope}."
+        return f"{said} {beyond}".rstrip()
 
     @property
     def beyond(self) -> bool:
@@ -190,6 +185,11 @@ def precision_of(hardware: Hardware, dtype: str | None) -> str | None:
 def expectation(device: Device) -> str:
     """Say in a sentence or two how far a device's predictions were from measurements."""
     known = device.calibration
+    if known is None and device.evidence == "calibrated":
+        return (
+            f"No expected error can be stated: {device.name} was compared only with what it was "
+            "fitted to."
+        )
     if known is None:
         silent = not any(getattr(device, name, 1) for name in OVERHEADS)
         return (
@@ -201,11 +201,10 @@ def expectation(device: Device) -> str:
             if silent
             else ""
         )
-    seen = "the fit had not seen" if known.held_out else "the fit had seen"
     points = "1 measured point" if known.points == 1 else f"{known.points} measured points"
     where = known.source.rstrip(".")
     return (
         f"Expected error: {known.median:.1%} (median), {known.p90:.1%} (p90); "
         f"{known.coverage:.0%} of measurements lie between {known.low:.3g} and {known.high:.3g} "
-        f"times the prediction. From {points} that {seen}: {where}."
+        f"times the prediction. From {points} that the fit had not seen: {where}."
     )

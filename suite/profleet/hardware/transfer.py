@@ -16,8 +16,8 @@ The interval grows with the distance d, in octaves of the batch size, from the n
 ``drift`` is the largest error an octave when every point is predicted from the others: of B's
 points, or of A's by its device model where that is more; the latter times the root of two, as both
 devices may drift. With points of B ``transfer`` is 0, else the calibrated error of both device
-models. n points cover 1 - 1/n, for two of them have one difference. What is not known makes no
-interval.
+models. n points cover 1 - 1/n, for two of them have one difference. Where transfer or drift is not
+known there is no interval; a noise that nobody stated counts as none.
 """
 
 from __future__ import annotations
@@ -38,11 +38,15 @@ RIDGE = 0.05
 that launches have in the shortest time."""
 
 
+ONE_POINT = "one measured batch size does not show how far off others are; give a second one"
+AS_GIVEN = "it is the measurement as given, and how far off it may be was not said"
+
+
 @dataclass(frozen=True)
 class Measurements:
     """Mean latencies of one stack: seconds by batch size, and how far off each mean may be.
 
-    ``noise`` is the largest half width of the means' intervals, in logarithms, 0: unknown.
+    ``noise`` is the largest half width of the means' intervals, in logarithms; 0 if not stated.
     ``title`` and ``source`` say what was measured and where that is written down.
     """
 
@@ -66,7 +70,8 @@ class Transferred:
     """A latency on B.
 
     ``layers`` are its parts in seconds: of every layer, then the invocation; ``launch`` is how much
-    of each layer that is no view was carried over from A as software's.
+    of each layer that is no view was carried over from A as software's. ``unknown`` is why there is
+    no interval.
     """
 
     prediction: Prediction
@@ -76,6 +81,7 @@ class Transferred:
     coverage: float | None
     evidence: Evidence
     layers: tuple[float, ...]
+    unknown: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,16 +110,18 @@ class Transfer:
         scaled = self._scaled(batch)
         factor = exp(self._correction.at(batch)) if self._correction else 1.0
         layers = tuple(factor * one for one in scaled)
-        half, coverage = self._half_width(batch)
+        width = self._half_width(batch)
+        half, coverage = (None, None) if isinstance(width, str) else width
         seconds = sum(layers)
         return Transferred(
             self.on_b(batch),
             seconds,
             factor * exp(self._rest.at(batch)) * self.fitted.launch,
             None if half is None else (seconds * exp(-half), seconds * exp(half)),
-            None if half is None else coverage,
+            coverage,
             self._evidence(batch),
             layers,
+            width if isinstance(width, str) else None,
         )
 
     @cached_property
@@ -196,17 +204,17 @@ class Transfer:
             return "measured"
         return "interpolated" if sizes[0] < batch < sizes[-1] else "calibrated"
 
-    def _half_width(self, batch: int) -> tuple[float | None, float]:
-        """Return the half width of the interval in logarithms (None: unknown), and its coverage."""
+    def _half_width(self, batch: int) -> tuple[float, float] | str:
+        """Return half the interval in logarithms and its coverage, or why it is not known."""
         own = Curve({size: log(each) - log(self.on_a(size).seconds)
                      for size, each in self.measured_a.seconds.items()})  # fmt: skip
         if self.measured_b is None or self._correction is None:
             models = self._models
-            if models is None:
-                return None, 0.0
+            if isinstance(models, str):
+                return models
             far = own.distance(batch)
             if far and own.drift is None:
-                return None, 0.0
+                return ONE_POINT
             reach = hypot(*(max(log(each.high), -log(each.low)) for each in models))
             coverage = min(each.coverage for each in models)
             return self.measured_a.noise + reach + (own.drift or 0.0) * far, coverage
@@ -217,16 +225,26 @@ class Transfer:
             if curve.drift is not None
         ]
         if not drifts:
-            return (self.measured_b.noise, 0.95) if not far else (None, 0.0)
+            if far:
+                return ONE_POINT
+            return (self.measured_b.noise, 0.95) if self.measured_b.noise else AS_GIVEN
+        if not far and not self.measured_b.noise:
+            return AS_GIVEN
         points = min(points for _, points in drifts)  # what the fewer of them bear out
         return self.measured_b.noise + max(drifts)[0] * far, 1 - 1 / points
 
     @property
-    def _models(self) -> tuple[Calibration, Calibration] | None:
-        """The calibrated errors of both device models, None where one of them is unknown."""
+    def _models(self) -> tuple[Calibration, Calibration] | str:
+        """The calibrated errors of both device models, or of which none is known."""
         size = self.measured_a.sizes[0]
-        a, b = self.on_a(size).calibration, self.on_b(size).calibration
-        return None if a is None or b is None else (a, b)
+        a, b = self.on_a(size), self.on_b(size)
+        if a.calibration is not None and b.calibration is not None:
+            return a.calibration, b.calibration
+        names = dict.fromkeys(each.device for each in (a, b) if each.calibration is None)
+        return (
+            f"no error of this model in this precision is known of {' and '.join(names)}; give "
+            "points of the hardware: measured={1: MS, 8: MS}"
+        )
 
 
 @dataclass(frozen=True)

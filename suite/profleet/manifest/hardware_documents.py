@@ -151,9 +151,10 @@ class Link(Strict):
 
 
 class FitError(Strict):
-    """How far predictions were from measurements: quantiles of ``|predicted / measured - 1|``.
+    """How far predictions were from the points: quantiles of ``|predicted / given - 1|``.
 
-    Measurements lay between ``low`` and ``high`` times the prediction in a share ``coverage``.
+    Points lay between ``low`` and ``high`` times the prediction in a share ``coverage``. Only what
+    was ``held_out`` is claimed of further predictions.
     """
 
     points: Annotated[int, Field(gt=0)]
@@ -171,25 +172,27 @@ class Calibration(Strict):
     compute_efficiency: Share | None = None
     memory_efficiency: Share | None = None
     fitted_on: Text
-    models: tuple[Slug, ...] | None = Field(
-        default=None,
-        description="models that the error is of; empty: single layers only; absent: any",
+    models: tuple[Slug, ...] = Field(
+        default=(), description="models that the error is of; none: single layers only"
     )
     dtypes: tuple[PeakType, ...] | None = Field(
         default=None, description="precisions that the error is of; absent: any"
     )
     error: FitError | None = None
+    beyond: Text | None = Field(
+        default=None, description="what is known of other models and precisions, if anything"
+    )
 
     def covers(self, model: str, dtype: str | None) -> bool:
         """Whether the error is of this model in this precision. None: there is but one."""
-        return (self.models is None or model in self.models) and (
+        return model in self.models and (
             dtype is None or self.dtypes is None or dtype in self.dtypes
         )
 
     @property
     def scope(self) -> str:
         """What the error is of, for people."""
-        models = "any network" if self.models is None else ", ".join(self.models) or "single layers"
+        models = ", ".join(self.models) or "single layers"
         return models if self.dtypes is None else f"{models} in {', '.join(self.dtypes)}"
 
 

@@ -40,7 +40,7 @@ overheads:
 """
 BASIS = "evidence: modelled, provenance: datasheet, source: made by the test"
 ERROR = "{points: 9, median: 0.1, p90: 0.2, low: 0.8, high: 1.25, coverage: 0.9, held_out: true}"
-FITTED = f"calibration:\n  fitted_on: nine points\n  error: {ERROR}\n"
+FITTED = f"calibration:\n  fitted_on: nine points\n  models: [tiny]\n  error: {ERROR}\n"
 PRICE = "price: {value: 3, unit: USD/h, evidence: assumed, provenance: recalled, source: made up}\n"
 WIDTH = 32
 

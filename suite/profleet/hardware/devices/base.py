@@ -63,8 +63,8 @@ class Calibration:
     """How far predictions were from measurements.
 
     ``median`` and ``p90`` are quantiles of ``|predicted / measured - 1|``; measured times were
-    between ``low`` and ``high`` times the prediction in a share ``coverage`` of cases.
-    ``held_out``: the error was taken on points that the fit had not seen.
+    between ``low`` and ``high`` times the prediction in a share ``coverage`` of cases. All of
+    points that the fit had not seen.
     """
 
     points: int
@@ -73,7 +73,6 @@ class Calibration:
     low: float
     high: float
     coverage: float
-    held_out: bool
     source: str
 
 
@@ -90,7 +89,7 @@ class Device(ABC):
         fused: whether pointwise layers run inside the kernel of the layer before.
         evidence: of the predictions.
         source: where the parameters come from.
-        calibration: how far predictions were from measurements, None: never compared.
+        calibration: how far predictions were from measurements, None: unknown.
     """
 
     kind: ClassVar[DeviceKind]
