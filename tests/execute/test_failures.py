@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 
 import tiny
-from profleet.execute.collect import forget
 from profleet.profile.schema import StackRef
 from profleet.profile.store import Result, write_result
 from shop import ENDLESS, FAST, runners_alive
@@ -152,9 +151,9 @@ def answered_before(folder):
     return folder
 
 
-def test_a_sweep_that_fails_does_not_show_what_an_earlier_one_left(shop):
+def test_a_job_that_cannot_be_planned_answers_in_place_of_an_earlier_one(shop):
     sweep = shop.store / "nightly"
-    for name in ("0", "1", "2/00-tiny-onnxruntime"):
+    for name in ("0", "1"):
         answered_before(sweep / name)
     done = shop.run("-m", "model=nothing,nowhere", f"hydra.sweep.dir={sweep}")
     assert done.returncode == 1
@@ -162,7 +161,7 @@ def test_a_sweep_that_fails_does_not_show_what_an_earlier_one_left(shop):
     assert "finished" not in done.stdout
 
 
-def test_a_killed_sweep_does_not_show_what_an_earlier_one_left(shop, wait_for):
+def test_a_killed_job_does_not_show_what_an_earlier_one_left(shop, wait_for):
     sweep = shop.store / "nightly"
     for name in ("0", "1"):
         answered_before(sweep / name)
@@ -170,18 +169,26 @@ def test_a_killed_sweep_does_not_show_what_an_earlier_one_left(shop, wait_for):
     wait_for(lambda: measuring(shop))
     process.kill()
     process.communicate()
-    assert shop.results() == []
+    assert [folder.name for folder in shop.folders()] == ["1"], "it was not begun"
     wait_for(lambda: not runners_alive(shop.scratch), 20)
 
 
-def test_a_suite_withdraws_what_its_folder_held(tmp_path):
-    own, other, kept = (
-        answered_before(tmp_path / "suite" / name)
-        for name in ("00-tiny-onnxruntime", "mine", "01-tiny-torch")
-    )
-    forget(tmp_path / "suite", except_for={kept})
-    left = {path.parent for path in tmp_path.glob("suite/*/result.json")}
-    assert left == {other, kept}, own
+def test_what_a_resumed_sweep_has_finished_is_not_lost_to_a_mistake_or_another_order(shop):
+    nightly = f"hydra.sweep.dir={shop.store / 'nightly'}"
+    words = ("-m", "model=tiny", nightly)
+    assert shop.run(*words, "batch_sizes=[1],[2]").returncode == 0
+    before = shop.results()
+    wrong = shop.run("-m", "model=nothing", nightly, "resume=yes")
+    assert wrong.returncode == 1
+    assert "nothing" in wrong.stderr
+    assert shop.results() == before
+    other = shop.run(*words, "batch_sizes=[2],[1]", "resume=true")
+    assert other.returncode == 1
+    assert other.stderr.count("holds the finished run of another job") == 2
+    assert shop.results() == before
+    same = shop.run(*words, "batch_sizes=[1],[2]", "resume=1")
+    assert same.returncode == 0
+    assert same.stderr.count("finished before") == 2
 
 
 def test_a_mistake_leaves_the_earlier_result_and_does_not_show_it(shop):

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -112,12 +113,50 @@ def test_the_log_is_what_came_or_its_two_ends(pieces, head, tail):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full")
-def test_a_log_that_cannot_be_written_is_not_worth_the_measurement():
+def test_a_log_that_cannot_be_written_is_not_worth_the_measurement(executing, tmp_path):
+    (tmp_path / executor.LOG).symlink_to("/dev/full")
     events = []
-    with Path("/dev/full").open("wb", buffering=0) as full, Output(full, events.append) as output:
-        output(STDERR, b"an error")
-        output(STDOUT, b'a line\n{"event": "state"}\n')
-    assert events == [{"event": "state"}]
+    python = executing("""
+import sys
+print("an error", file=sys.stderr)
+print("a line")
+print('{"event": "state"}')
+sys.exit(3)
+""")
+    ended = ProcessExecutor(python).execute(tmp_path, timeout_seconds=60, on_event=events.append)
+    assert (ended.code, events) == (3, [{"event": "state"}])
+
+
+def test_a_timeout_ends_the_runner_also_while_its_events_are_looked_at(executing, tmp_path):
+    python = executing("""
+import os, pathlib, time
+pathlib.Path("daemon.pid").write_text(str(os.getpid()))
+print('{"event": "state"}', flush=True)
+time.sleep(600)
+""")
+    seen = []
+
+    def look(_):
+        end = time.monotonic() + 30
+        while lives(tmp_path) and time.monotonic() < end:
+            time.sleep(0.02)
+        seen.append(lives(tmp_path))
+
+    ended = ProcessExecutor(python).execute(tmp_path, timeout_seconds=1, on_event=look)
+    assert seen == [False]
+    assert (ended.code, ended.timed_out) == (-signal.SIGTERM, True)
+
+
+def test_a_runner_that_ended_in_time_is_not_late_because_its_events_are(executing, tmp_path):
+    python = executing("""
+import sys
+print('{"event": "state"}', flush=True)
+sys.exit(3)
+""")
+    ended = ProcessExecutor(python).execute(
+        tmp_path, timeout_seconds=2, on_event=lambda _: time.sleep(2.5)
+    )
+    assert (ended.code, ended.timed_out) == (3, False)
 
 
 DAEMON = """
@@ -185,10 +224,16 @@ def test_an_interrupt_ends_the_daemon_too(executing, tmp_path):
 
 
 def test_what_waits_in_the_pipe_when_the_runner_ends_is_kept(executing, tmp_path):
-    python = executing("import os; os.write(1, b'x' * 60_000); os.write(2, b'y' * 60_000)")
+    """More than is read at once."""
+    python = executing("""
+import fcntl, os
+for stream, letter in ((1, b"x"), (2, b"y")):
+    fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, 2**19)
+    os.write(stream, letter * 500_000)
+""")
     ended = ProcessExecutor(python).execute(tmp_path, timeout_seconds=60, on_event=pytest.fail)
     log = ended.log.read_text("utf-8")
-    assert (log.count("x"), log.count("y")) == (60_000, 60_000)
+    assert (log.count("x"), log.count("y")) == (500_000, 500_000)
 
 
 @pytest.mark.parametrize("terminal", [True, False])

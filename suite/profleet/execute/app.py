@@ -17,10 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from profleet.application import Refused, launch
 from profleet.errors import ConfigError, EngineError, ProfleetError, StoreError
 from profleet.execute import index
-from profleet.execute.collect import Ticket, finish, forget, now
+from profleet.execute.collect import Ticket, finish, now
 from profleet.execute.executor import GO_ON, Failure
 from profleet.execute.invocation import Invocation, say
-from profleet.execute.job import execute_job, reuse
+from profleet.execute.job import execute_job, make_room, reuse
 from profleet.execute.mistakes import PARALLEL_LAUNCHERS, override_key, quote_ranges
 from profleet.execute.plan import Job, plan
 from profleet.execute.progress import Progress
@@ -32,7 +32,7 @@ from profleet.execute.settings import (
     unresolved,
 )
 from profleet.profile.schema import StackRef
-from profleet.profile.store import load_profile, load_samples, set_tracking
+from profleet.profile.store import RESULT, load_profile, load_samples, set_tracking
 
 INVOCATION = Invocation()
 """Hydra builds the callback and calls the task by itself; this is where the three meet."""
@@ -48,9 +48,6 @@ class Watch(Callback):  # type: ignore[misc]  # hydra is not typed
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Note the folder of a sweep; warn when its jobs would disturb each other."""
         _note(config, "hydra.sweep.dir")
-        if INVOCATION.root is not None and config.get("resume") is not True:
-            for place in filter(_is_numbered, INVOCATION.root.glob("*")):
-                forget(place)
         launcher = str(config.hydra.runtime.choices.get("hydra/launcher", "basic"))
         if any(name in launcher for name in PARALLEL_LAUNCHERS):
             say(
@@ -79,8 +76,6 @@ def _task(config: DictConfig) -> None:
     folder = Path(hydra_config.runtime.output_dir)
     multirun = hydra_config.mode == RunMode.MULTIRUN
     try:
-        if multirun and config.get("resume") is not True:
-            forget(folder)
         _execute_all(config, folder, Path(hydra_config.sweep.dir) if multirun else None)
     except ProfleetError as error:
         if multirun:
@@ -88,8 +83,8 @@ def _task(config: DictConfig) -> None:
             sweep_id = _sweep_id(sweep, Path(config.store).expanduser().absolute())
             asked = _asked(config)
             suite = asked.pop("suite")
-            _record(folder, StackRef(**asked), suite, sweep_id, error)
-            if (folder / "result.json").exists():
+            resume = config.get("resume") not in (False, None)  # anything else may mean it
+            if _record(folder, StackRef(**asked), suite, sweep_id, error, resume=resume):
                 with suppress(ConfigError):  # it may be what is wrong
                     _track(folder, tracking_of(config))
         else:
@@ -102,35 +97,20 @@ def _execute_all(config: DictConfig, folder: Path, sweep: Path | None) -> None:
     settings = parse(config)
     _check_store(settings.store)
     jobs = list(plan(settings, frozenset(map(override_key, overrides))))
-    places = [_place(job, number, folder) for number, job in enumerate(jobs)]
-    forget(folder, except_for=_answers(jobs))
+    if settings.suite is not None:
+        make_room(settings, folder)  # its jobs have folders of their own
     is_sweep = sweep is not None or settings.suite is not None
     sweep_id = _sweep_id(sweep or folder, settings.store) if is_sweep else None
-    for number, (job, place) in enumerate(zip(jobs, places, strict=True)):
+    for number, job in enumerate(jobs):
+        place = folder if settings.suite is None else folder / f"{number:02d}-{_slug(job)}"
         counter = f"[{number + 1}/{len(jobs)}] " if len(jobs) > 1 else ""
         try:
             _execute(job, place, sweep_id, counter)
         except ProfleetError as error:
             if not is_sweep:
                 raise
-            _record(place, job.reference, settings.suite, sweep_id, error)
-
-
-def _place(job: Job, number: int, folder: Path) -> Path:
-    """The folder of a job: for one of a suite, a folder of its own below that of the suite."""
-    return folder if job.settings.suite is None else folder / f"{number:02d}-{_slug(job)}"
-
-
-def _is_numbered(folder: Path) -> bool:
-    """Tell whether a folder is one that Hydra makes for a job of a sweep."""
-    return folder.name.isdecimal()
-
-
-def _answers(jobs: Sequence[Job]) -> set[Path]:
-    """The folders whose earlier result answers a job again (``resume=true``)."""
-    resumed = [job for job in jobs if job.settings.resume]
-    earlier = (index.finished(job.settings.store, job.run_key) for job in resumed)
-    return {folder.resolve() for folder in earlier if folder is not None}
+            resume = settings.resume
+            _record(place, job.reference, settings.suite, sweep_id, error, resume=resume)
 
 
 def _execute(job: Job, folder: Path, sweep_id: str | None, counter: str) -> None:
@@ -176,13 +156,23 @@ def _track(folder: Path, tracking: TrackingSettings) -> None:
 
 
 def _record(
-    folder: Path, stack: StackRef, suite: str | None, sweep_id: str | None, error: ProfleetError
-) -> None:
-    """Write down a job of a sweep that could not be planned or whose result was not written."""
+    folder: Path,
+    stack: StackRef,
+    suite: str | None,
+    sweep_id: str | None,
+    error: ProfleetError,
+    *,
+    resume: bool,
+) -> bool:
+    """Write down a job of a sweep that could not be planned or whose result was not written.
+
+    In a folder that is used again, that is now the answer; but what a sweep that is resumed has
+    finished stays. Tells whether it was written.
+    """
     say(str(error))
     INVOCATION.unrecorded = True
-    if (folder / "result.json").exists() or any(folder.glob("*/result.json")):
-        return
+    if resume and ((folder / RESULT).exists() or any(folder.glob(f"*/{RESULT}"))):
+        return False
     ticket = Ticket(
         run_id="", run_key="", lock_sha256="", executor="", stack=stack, sweep_id=sweep_id,
         suite=suite, timeout_seconds=0.0, started_at=now(), batch_sizes=(), notes=(),
@@ -194,6 +184,8 @@ def _record(
             gone = error.kind in {"absent", "lost"}
             failure = Failure("engine", str(error), GO_ON if gone else None)
         finish(folder, ticket, failure)
+        return True
+    return False
 
 
 def _asked(config: DictConfig) -> dict[str, Any]:

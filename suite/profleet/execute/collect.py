@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -198,24 +198,6 @@ def clear(folder: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)
-
-
-def forget(folder: Path, except_for: Collection[Path] = ()) -> None:
-    """Withdraw what earlier attempts in a folder that is used again answered.
-
-    Only ``result.json`` goes, of the folder and of a suite's jobs in it: until this attempt has
-    one itself, nothing there passes for its result.
-
-    Args:
-        folder: of one job or one suite.
-        except_for: resolved folders whose result stays.
-
-    Raises:
-        OSError: it cannot be removed.
-    """
-    for path in (folder / RESULT, *folder.glob(f"[0-9][0-9]-[!0-9]*/{RESULT}")):
-        if path.parent.resolve() not in except_for:
             path.unlink(missing_ok=True)
 
 

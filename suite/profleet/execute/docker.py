@@ -176,7 +176,7 @@ class _Run:
         timer = threading.Timer(timeout_seconds, self._expire)
         timer.daemon = True
         try:
-            with log_path.open("wb") as log, Output(log, self._on_event) as output:
+            with log_path.open("wb", buffering=0) as log, Output(log, self._on_event) as output:
                 timer.start()
                 code = self._session.execute((*layout.COMMAND, layout.OUT), output)
             timer.cancel()

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from profleet.errors import StoreError
-from profleet.profile.store import load_result, write_json
+from profleet.profile.store import Result, load_result, write_json
 
 
 def remember(store: Path, run_key: str, folder: Path) -> None:
@@ -27,3 +27,13 @@ def finished(store: Path, run_key: str) -> Path | None:
     except (OSError, ValueError, KeyError, TypeError, StoreError):
         return None
     return folder if result.status == "finished" and result.run_key == run_key else None
+
+
+def holds(store: Path, folder: Path) -> Result | None:
+    """Return the result in ``folder`` if it is what the index names for its run key."""
+    try:
+        result = load_result(folder)
+    except StoreError:
+        return None
+    known = finished(store, result.run_key)
+    return result if known is not None and known.samefile(folder) else None

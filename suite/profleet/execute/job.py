@@ -32,6 +32,7 @@ from profleet.execute.invocation import say
 from profleet.execute.plan import Job
 from profleet.execute.progress import Progress
 from profleet.execute.provenance import provenance
+from profleet.execute.settings import RunSettings
 from profleet.hardware.setup import prepared
 from profleet.model.artifact import obtain
 from profleet.profile.schema import StackRef
@@ -50,7 +51,7 @@ def execute_job(job: Job, folder: Path, sweep_id: str | None, progress: Progress
     """
     ticket = _ticket(job, sweep_id)
     folder.mkdir(parents=True, exist_ok=True)
-    clear(folder)
+    make_room(job.settings, folder)
     write_json(folder / FILES["job"], job.document())
     write_json(folder / FILES["lock"], job.lock.document())
     if (obstacle := job.obstacle) is not None:
@@ -101,7 +102,7 @@ def reuse(job: Job, folder: Path, finished: Path, sweep_id: str | None) -> Resul
     folder.mkdir(parents=True, exist_ok=True)
     if folder.samefile(finished):
         return earlier
-    clear(folder)
+    make_room(job.settings, folder)
     write_json(folder / FILES["job"], job.document())
     write_json(folder / FILES["lock"], job.lock.document())
     paths = {name: os.path.relpath(finished / path, folder) for name, path in earlier.paths.items()}
@@ -114,6 +115,22 @@ def reuse(job: Job, folder: Path, finished: Path, sweep_id: str | None) -> Resul
     )
     write_result(folder, result)
     return result
+
+
+def make_room(settings: RunSettings, folder: Path) -> None:
+    """Remove what an earlier run left in a folder that is used again.
+
+    Raises:
+        StoreError: with ``resume=true``, it is the finished run of another job: this sweep may
+            still need it, or refer to it already.
+    """
+    if settings.resume and (other := index.holds(settings.store, folder)) is not None:
+        raise StoreError(
+            f"{folder} holds the finished run of another job ({other.stack.model} under "
+            f"{other.stack.framework}), which stays. Resume in another folder (by default each "
+            "sweep has its own): what is finished is found there, too."
+        )
+    clear(folder)
 
 
 def recover(scratch: Path) -> tuple[Path, Result]:

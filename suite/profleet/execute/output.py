@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import Final, Protocol, Self
 
 from profleet.execute.executor import LONGEST_LINE, OnEvent, parse_event
 
@@ -13,6 +13,13 @@ LOG_TAIL: Final = 2**20
 """Of a log that is longer than both together, the middle is left out: bytes."""
 
 
+class Raw(Protocol):
+    """A file without buffer: what could not be written does not come back when it is closed."""
+
+    def write(self, data: bytes, /) -> int | None:
+        """Write some of ``data``; return how much."""
+
+
 class Output:
     """Takes a runner's output piece by piece, as it comes; a context manager.
 
@@ -20,7 +27,7 @@ class Output:
     measurement: the rest of it is dropped.
     """
 
-    def __init__(self, log: BinaryIO, on_event: OnEvent) -> None:
+    def __init__(self, log: Raw, on_event: OnEvent) -> None:
         self._log = log
         self._on_event = on_event
         self._room = LOG_HEAD
@@ -85,7 +92,7 @@ class Output:
 
     def _append(self, piece: bytes) -> None:
         try:
-            self._log.write(piece)
-            self._log.flush()
+            while piece:
+                piece = piece[self._log.write(piece) or 0 :]
         except OSError:
             self._room = 0

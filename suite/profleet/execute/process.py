@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
@@ -21,6 +22,7 @@ from profleet.execute.output import Output
 from profleet.paths import data_dir
 
 GRACE_SECONDS = 5.0
+LOOK_SECONDS: Final = 1.0
 PARENT = "PROFLEET_PARENT_PID"
 """Tells the runner with whom to die; the same name stands in the runner."""
 PIECE: Final = 2**16
@@ -49,22 +51,24 @@ class ProcessExecutor:
             ConfigError: the interpreter cannot be started.
         """
         log = job_dir / LOG
-        with log.open("wb") as log_file, Output(log_file, on_event) as output:
+        with log.open("wb", buffering=0) as log_file, Output(log_file, on_event) as output:
             process = self._started(job_dir)
-            with _Watched(process, output) as runner:
+            with _watched(process, output) as runner:
+                timer = threading.Timer(timeout_seconds, runner.expire)
+                timer.daemon = True
                 try:
-                    timed_out = not runner.ends_within(timeout_seconds)
-                    if timed_out:
-                        runner.stop()
+                    timer.start()
+                    runner.follow()
                 except BaseException:
                     output.ignore_events()
                     runner.stop()
                     raise
                 finally:
+                    timer.cancel()
                     runner.signal(signal.SIGKILL)  # whatever it left behind
                     end_leftovers(job_dir)
             code = process.poll()
-        return Exit(KILLED if code is None else code, timed_out, log)
+        return Exit(KILLED if code is None else code, runner.timed_out, log)
 
     def _started(self, job_dir: Path) -> subprocess.Popen[bytes]:
         interpreter = self.python or sys.executable
@@ -86,10 +90,21 @@ class ProcessExecutor:
             ) from None
 
 
+def _watched(process: subprocess.Popen[bytes], output: Output) -> _Watched:
+    try:
+        return _Watched(process, output)
+    except BaseException:
+        process.kill()
+        raise
+
+
 class _Watched:
     """A started runner: its output is handed on while its end is waited for."""
 
     def __init__(self, process: subprocess.Popen[bytes], output: Output) -> None:
+        self.timed_out = False
+        self._gone = threading.Event()
+        self._given_up = False
         self._process = process
         self._output = output
         self._selector = selectors.DefaultSelector()
@@ -116,11 +131,11 @@ class _Watched:
                 cast("IO[bytes]", stream).close()
             os.close(self._ended)
 
-    def ends_within(self, seconds: float) -> bool:
-        """Hand on what the runner prints until its process ends; False: the time came first."""
+    def follow(self, seconds: float = math.inf) -> bool:
+        """Hand on what the runner prints until its process ends; False: it did not."""
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            ready = self._selector.select(left)
+        while (left := end - time.monotonic()) > 0 and not self._given_up:
+            ready = self._selector.select(min(left, LOOK_SECONDS))
             for key, _ in ready:
                 if key.data is not None:
                     self._hand_on(cast("IO[bytes]", key.fileobj), key.data)
@@ -128,12 +143,22 @@ class _Watched:
                 return True
         return False
 
+    def expire(self) -> None:
+        """End a runner whose time is over; from another thread, whatever holds up this one."""
+        if self._gone.is_set():
+            return
+        self.timed_out = True
+        self.signal(signal.SIGTERM)
+        if not self._gone.wait(GRACE_SECONDS):
+            self.signal(signal.SIGKILL)
+            self._given_up = not self._gone.wait(GRACE_SECONDS)
+
     def stop(self) -> None:
         """Ask the runner to end, then insist."""
         self.signal(signal.SIGTERM)
-        if not self.ends_within(GRACE_SECONDS):
+        if not self.follow(GRACE_SECONDS):
             self.signal(signal.SIGKILL)
-            self.ends_within(GRACE_SECONDS)
+            self.follow(GRACE_SECONDS)
 
     def signal(self, number: int) -> None:
         """Send a signal to the runner's process group."""
@@ -142,6 +167,7 @@ class _Watched:
 
     def _wait(self) -> None:
         self._process.wait()
+        self._gone.set()
         os.close(self._says_ended)
 
     def _drain(self, stream: IO[bytes], number: int) -> None:
