@@ -115,6 +115,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "misspelled workload": (["workload=posson", *LOAD], "Did you mean 'poisson'"),
     "a value for a group": (["queue=3", *LOAD], "queue: must be a group"),
     "needed": (["router=power_of_d", *LOAD], "router.d"),
+    "no trace": (["workload=lightning"], "workload.path has no default: say workload.path=VALUE"),
+    "no column": (["workload=csv", "workload.path=x"], "say workload.csv.time=VALUE"),
     "several without -m": (["router=jsq,random", *LOAD], "add -m"),
     "bracket": (["trace_window_ms=[1", *LOAD], "trace_window_ms"),
     # policies

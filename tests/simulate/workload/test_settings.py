@@ -70,8 +70,6 @@ def test_every_file_composes_and_gives_requests(name, tmp_path):
     [
         ("trace", [], "give either a dataset or the format"),
         ("trace", ["workload.format=burstgpt"], "path: name the file"),
-        ("lightning", [], "path: name the file"),
-        ("csv", ["workload.path=x"], "workload.csv.time: input should be"),
     ],
 )
 def test_what_a_file_leaves_open_is_asked_for(name, overrides, said):
