@@ -107,6 +107,13 @@ def test_a_calibration_claims_nothing_of_what_it_is_not_of(model, hardware, dtyp
     assert ("took 0.5 to 18 times" in other.expectation) == (hardware == "nvidia-t4")
 
 
+def test_a_core_array_computes_in_no_precision():
+    asked_for = asked(model="resnet18", hardware="mit-lightning", dtype="float16", batch_sizes=[1])
+    assert forecast(asked_for).forecast.dtype is None
+    with pytest.raises(HardwareError, match="no peak for dtype=floaty"):
+        forecast(asked(model="resnet18", hardware="mit-lightning", dtype="floaty"))
+
+
 def test_a_datapath_whose_latency_is_not_stated_is_named():
     stated = forecast(asked(model="resnet18", hardware="mit-lightning")).forecast
     assert not any("datapath" in note for note in stated.notes)

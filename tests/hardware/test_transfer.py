@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from itertools import chain, combinations
 from math import log, log2
@@ -22,6 +23,7 @@ from profleet.hardware.predict import predict
 from profleet.hardware.stack import modelled_stack
 from profleet.hardware.transfer import AS_GIVEN, ONE_POINT, Curve, Measurements, Transfer
 from profleet.paths import data_dir
+from support import make_profile_dir
 
 A = gpu(op_s=2e-6, invoke_s=2e-5)
 B = gpu(
@@ -194,6 +196,23 @@ def test_noise_of_the_measurement_stays_in_the_interval():
     known = {size: predict(network(size), a).seconds for size in SIZES}
     quiet, loud = (Transfer(on(a), on(b), measured(known, noise)).at(4) for noise in (0.0, 0.5))
     assert width(loud) == pytest.approx(width(quiet) + 1.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "noise"), [(0.8, 1.1, 1.25), (0.0, 1.1, 2.0), (0.9, 1.5, 1.5)]
+)
+def test_noise_is_the_larger_half_of_a_mean_and_below_at_most_a_factor_of_two(
+    tmp_path, low, high, noise
+):
+    folder = make_profile_dir(tmp_path / "p", model="squeezenet", samples=30)
+    path = folder / "profile.json"
+    profile = json.loads(path.read_text("utf-8"))
+    for point in profile["points"]:
+        mean = point["latency_ms"]["mean"]
+        mean["low"], mean["high"] = low * mean["value"], high * mean["value"]
+    path.write_text(json.dumps(profile), "utf-8")
+    found = measured_at(folder, "from", "squeezenet").measurements
+    assert found.noise == pytest.approx(log(noise))
 
 
 @settings(max_examples=50, deadline=None)

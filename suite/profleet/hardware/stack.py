@@ -118,6 +118,8 @@ def stack_of(
 ) -> ModelledStack:
     """Return a model on a device; as `modelled_stack`, of manifests that are already resolved."""
     chosen = precision_of(hardware.document, dtype)
+    if hardware.document.kind == "core_array":
+        chosen = None  # a core multiplies whatever comes, in one tick
     notes = []
     if dtype is None and chosen not in {None, TRAINED}:
         notes.append(

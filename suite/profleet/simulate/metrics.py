@@ -314,6 +314,8 @@ def _losses(outcome: Outcome) -> Iterator[Number]:
 
 def _metric(column: Sequence[Number], evidence: Evidence, confidence: float) -> Metric:
     values, unit = [number.value for number in column], column[0].unit
+    if evidence == "calibrated" and unit in {"W", "J"}:
+        evidence = "modelled"  # no device model was compared with a joule
     value = float(np.mean(values))
     if len(values) < 2:
         return Metric(value=value, unit=unit, evidence=evidence)

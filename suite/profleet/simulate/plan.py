@@ -56,7 +56,10 @@ class Answer(Record):
     replicas: int | None
     reason: str | None = Field(default=None, description="why there is none")
     served: list[Served] = Field(default_factory=list)
-    notes: list[str] = Field(default_factory=list, description="what to know of the smallest fleet")
+    notes: list[str] = Field(
+        default_factory=list,
+        description="what to know of the smallest fleet, or of the largest that failed",
+    )
     metrics: dict[str, Metric] = Field(default_factory=dict, description="of the smallest fleet")
     probes: list[Probe] = Field(default_factory=list)
 
@@ -265,7 +268,8 @@ def _answer(settings: PlanSettings, kind: Kind, on_probe: Callable[[str, Probe],
             size = larger if size == settings.max_replicas else min(larger, settings.max_replicas)
     if reason is not None:
         said = [probes[n] for n in sorted(probes)]
-        return Answer(hardware=kind.name, replicas=None, reason=reason, probes=said)
+        notes = results[max(results)].notes if results else []
+        return Answer(hardware=kind.name, replicas=None, reason=reason, probes=said, notes=notes)
     while size - too_few > 1:
         middle = (size + too_few) // 2
         size, too_few = (middle, too_few) if keeps(middle) else (size, middle)

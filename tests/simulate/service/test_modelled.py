@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import yaml
 
 from profleet.errors import ConfigError, HardwareError, ManifestError
 from profleet.execute.settings import check
-from profleet.hardware.stack import modelled_stack
+from profleet.hardware.stack import modelled_stack, stack_of
+from profleet.manifest.library import Library
 from profleet.simulate.api import simulate
 from profleet.simulate.fleet import ProfiledFleet, build_fleet
 from profleet.simulate.plan import PlanSettings, plan
@@ -194,7 +196,10 @@ def test_a_simulation_carries_the_evidence(manifests):
         replications=2,
         tracking="none",
     )
-    assert set(done.metrics()["evidence"]) == {"calibrated"}
+    evidence = dict(done.metrics()["evidence"])
+    energy = {name for name in evidence if name.startswith(("energy", "power"))}
+    assert {evidence.pop(name) for name in energy} == {"modelled"}  # nobody compared a joule
+    assert set(evidence.values()) == {"calibrated"}
     assert done.result().fleet[0].evidence == ["calibrated"]
 
 
@@ -218,6 +223,31 @@ def test_a_plan_compares_modelled_hardware(manifests):
     assert {answer.metrics["replicas"].evidence for answer in found.answers} == {"modelled"}
     assert sum("nobody measured this" in text for text in found.notes) == 2
     assert any("on half" in text and "No expected error" in text for text in found.notes)
+
+
+def test_a_plan_without_an_answer_keeps_what_to_know(manifests):
+    from profleet.simulate.api import configure
+
+    base = configure(
+        {
+            "fleet": {"model": "tiny", "allow_models": True}, "slo": {"p99_ms": 1e-3},
+            "workload": {"rate": 100}, "tracking": "none",
+        },
+        {"manifests": [str(manifests)], "requests": 2000, "replications": 2},
+    )  # fmt: skip
+    found = plan(PlanSettings(**dict(base), hardware=("plain",), objective="count", max_replicas=4))
+    assert found.answers[0].replicas is None
+    assert any("nobody measured this" in text for text in found.notes)
+
+
+def test_equal_files_under_other_names_are_not_one_service(manifests):
+    """A calibration is of a model by its name; so is the evidence of what is remembered."""
+    stack = modelled_stack("tiny", "fitted", manifests=[manifests])
+    document = stack.model.document.model_copy(update={"name": "other"})
+    library = Library.standard([manifests])
+    other = stack_of(replace(stack.model, document=document), library.resolve("hardware", "fitted"))
+    found = [modelled_class(each, 1, "x").evidence[0] for each in (stack, other)]
+    assert found == ["calibrated", "modelled"]
 
 
 def test_a_plan_says_that_the_catalogue_is_compared_only_where_named(manifests, capsys):

@@ -47,7 +47,7 @@ def modelled_class(stack: ModelledStack, largest: int, field: str) -> ServiceCla
             f"{field}: {model.name} takes batch sizes {', '.join(map(str, allowed))} only, and "
             f"batches of 1 to {largest} can occur."
         )
-    key = (model.artifact.sha256, stack.hardware.sha256, stack.dtype, largest)
+    key = (model.name, model.artifact.sha256, stack.hardware.sha256, stack.dtype, largest)
     return _made(_Asked(key, stack))
 
 
@@ -73,7 +73,7 @@ def notes_of(stacks: Sequence[ModelledStack]) -> Iterator[str]:
 class _Asked:
     """What service classes are remembered by: a plan builds the same fleet in many sizes."""
 
-    key: tuple[str, str, str | None, int]
+    key: tuple[str, str, str, str | None, int]
     stack: ModelledStack = field(compare=False)
 
 
