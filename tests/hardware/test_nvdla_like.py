@@ -84,6 +84,7 @@ def test_sushi_accel_predicts_subnets_it_has_not_seen():
 
 
 def test_the_accelerator_is_a_quarter_to_two_fifths_of_the_time_over_smaugs_networks():
+    """A fit, no check: the costs of software and `unpack` were chosen so."""
     for network in smaug_networks():
         shares = predict(network, smv()).shares
         assert 0.25 <= shares["accelerator"] <= 0.40, network.model

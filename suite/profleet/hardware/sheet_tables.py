@@ -64,7 +64,7 @@ def list_table(sheets: Iterable[Sheet]) -> Table:
             error,
         )
     table.caption = (
-        f"{LEGEND}\nerror: median of the calibration, of what it was fitted to (hardware show)"
+        f"{LEGEND}\nerror: median of the calibration; `hardware show` says what it is of"
     )
     return table
 
