@@ -156,14 +156,48 @@ def test_an_engine_that_stops_while_a_container_looks(
     remove(made[0], force=True)
 
 
-def test_an_image_that_cannot_tell_its_packages_is_refused(docker_engine: Engine):
+def test_an_image_that_cannot_tell_its_packages_is_refused(
+    docker_engine: Engine, runner_image: ImageRecord
+):
     with containers.temporary_ref(docker_engine) as ref:
-        mute = containers.load_image(docker_engine, ref, {})
+        step = f"RUN rm {layout.PYTHON}"
+        mute = containers.derive(docker_engine, ref, runner_image.ref, step)
         with pytest.raises(
             EngineError, match=r"does not tell which packages it has.*no such file.*Build it again"
         ):
             images.packages(docker_engine, mute, cached=False)
         assert listings(docker_engine, mute) == []
+
+
+def test_a_container_that_cannot_start_is_no_answer_of_an_image(docker_engine: Engine):
+    """Not the fault of an image, as a rule: it would be the same for one that is built again."""
+    with containers.temporary_ref(docker_engine) as ref:
+        empty = containers.load_image(docker_engine, ref, {})
+        with pytest.raises(EngineError, match=r"^While starting .* refused: .*no such file") as it:
+            images.packages(docker_engine, empty, cached=False)
+        assert it.value.kind == "refused"
+        assert listings(docker_engine, empty) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ('echo \'[["numpy", "1.0"]]\'; exec sleep 60', "it did not answer in 1 s"),
+        ("head -c 500000 /dev/zero | tr '\\0' '['", "its answer is no list"),
+    ],
+)
+def test_an_answer_that_is_none_is_not_kept(
+    docker_engine: Engine, runner_image: ImageRecord, monkeypatch, tmp_path, script, said
+):
+    monkeypatch.setenv("PROFLEET_CACHE", str(tmp_path))
+    monkeypatch.setattr(images, "ANSWER_SECONDS", 1.0)
+    with containers.temporary_ref(docker_engine) as ref:
+        told = {"python": f"#!/bin/sh\n{script}\n".encode()}
+        step = f"RUN rm {layout.PYTHON}\nCOPY python {layout.PYTHON}\nRUN chmod 755 {layout.PYTHON}"
+        mute = containers.derive(docker_engine, ref, runner_image.ref, step, **told)
+        with pytest.raises(EngineError, match=f"does not tell which packages it has: {said}"):
+            images.packages(docker_engine, mute)
+    assert list(tmp_path.rglob("*.json")) == []
 
 
 def test_an_image_whose_interpreter_fails_says_how(

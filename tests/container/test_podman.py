@@ -28,8 +28,9 @@ def arguments() -> dict[str, Any]:
     return create_arguments(confinement, label=LABEL)
 
 
-def adapted(arguments, *, rootless=False, local=True):
-    return podman.adapted(SimpleNamespace(rootless=rootless, local=local), "job-1", arguments)
+def adapted(arguments, *, rootless=False, local=True, architecture="amd64"):
+    engine = SimpleNamespace(rootless=rootless, local=local, architecture=architecture)
+    return podman.adapted(engine, "job-1", arguments)
 
 
 def test_volumes_are_made_beforehand_as_they_should_be(arguments):
@@ -38,12 +39,26 @@ def test_volumes_are_made_beforehand_as_they_should_be(arguments):
     out, weights = made
     assert out["name"] == changed["mounts"][0]["Source"] == "job-1-0"
     assert out["labels"] == LABEL
-    blocks = 16 * 2**20 // resource.getpagesize()
-    assert out["driver_opts"]["o"] == f"nr_blocks={blocks},nr_inodes=4096,mode=1777,nosuid,nodev"
+    assert out["driver_opts"]["o"] == "nr_blocks=4096,nr_inodes=4096,mode=1777,nosuid,nodev"
     assert weights["name"] == changed["mounts"][1]["Source"] == "profleet-artifact-1"
     assert weights["labels"][labels.ARTIFACT] == "1"
     assert changed["mounts"][1]["ReadOnly"]
     assert podman.own_volumes("job-1", made) == ["job-1-0"], "others share the weights"
+
+
+@pytest.mark.parametrize(
+    ("where", "blocks"),
+    [
+        ({"architecture": "arm64", "local": True}, 1024),
+        ({"architecture": "arm64", "local": False}, 256),
+        ({"architecture": "amd64", "local": False}, 4096),
+    ],
+)
+def test_no_machine_gives_a_volume_more_room_than_asked_for(arguments, monkeypatch, where, blocks):
+    """Room is told in pages of the engine's machine: 4, 16 or 64 KiB on arm64."""
+    monkeypatch.setattr(resource, "getpagesize", lambda: 2**14)
+    _, (out,) = adapted(arguments, **where)
+    assert out["driver_opts"]["o"].startswith(f"nr_blocks={blocks},")
 
 
 def test_what_podman_adds_to_a_read_only_root_is_closed(arguments):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+from docker.errors import NotFound
 
 import containers
 from profleet.container import labels, owner
@@ -85,6 +87,27 @@ def test_an_image_in_use_stays_and_is_said(docker_engine: Engine, made: list[str
 def test_what_is_gone_already_counts_as_removed(docker_engine: Engine):
     assert remove(docker_engine, Leftover("volume", f"none-{uuid.uuid4().hex}", "x"))
     assert remove(docker_engine, Leftover("container", uuid.uuid4().hex, "x"))
+
+
+def test_a_volume_of_a_job_stays_while_its_process_lives(docker_engine: Engine):
+    """Under Podman there is a moment between it and its container."""
+    api = docker_engine.client.api
+    living, dead = (f"profleet-job-test-{uuid.uuid4().hex[:8]}-0" for _ in range(2))
+    mine = owner.mine("job", "run")
+    api.create_volume(living, labels=mine)
+    api.create_volume(dead, labels={**mine, labels.STARTED: "1"})
+    try:
+        found = ids(leftovers(docker_engine))
+        assert dead in found
+        assert living not in found
+        owner.clear(docker_engine)
+        names = {each["Name"] for each in api.volumes()["Volumes"]}
+        assert living in names
+        assert dead not in names
+    finally:
+        for name in (living, dead):
+            with contextlib.suppress(NotFound):
+                api.remove_volume(name)
 
 
 def test_volumes_with_artifacts_stay_unless_everything_goes(docker_engine: Engine):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+from typing import IO
+
 import pytest
 
 import containers
-from profleet.container import labels, layout
+from profleet.container import installed, labels, layout
 from profleet.container.engine import Engine
 from profleet.container.images import ImageRecord, packages
 from profleet.container.installed import Expected, Found, differences
 from profleet.container.recipe import load
 from profleet.container.verify import Finding, verify_lock, verify_recipe
-from profleet.errors import EngineError
+from profleet.errors import EngineError, StoreError
 
 SITE = layout.SITE_PACKAGES
 EVIL = (
@@ -107,6 +111,17 @@ def test_an_image_without_a_runner_cannot_be_verified(docker_engine: Engine):
         image = containers.load_image(docker_engine, ref, {})
         with pytest.raises(EngineError, match=f"has no {layout.ROOT}"):
             verify_recipe(docker_engine, image, load("onnxruntime"), print)
+
+
+def test_no_room_to_read_an_image_is_said(
+    docker_engine: Engine, runner_image: ImageRecord, monkeypatch: pytest.MonkeyPatch
+):
+    def full(**_: str) -> IO[bytes]:
+        return Path("/dev/full").open("w+b")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(StoreError, match=rf"{runner_image.ref}.*No space left.*TMPDIR"):
+        installed.read(docker_engine, runner_image)
 
 
 def test_a_locked_image_is_proven(docker_engine: Engine, runner_image: ImageRecord):

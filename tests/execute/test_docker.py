@@ -14,7 +14,8 @@ from requests import Response
 
 import containers
 from attackers import Attack, result, taken, things_of, told
-from profleet.errors import EngineError
+from profleet.container import session
+from profleet.errors import EngineError, StoreError
 from profleet.execute import docker
 
 MIB = 2**20
@@ -369,6 +370,74 @@ def test_the_peak_of_memory_comes_from_inside_where_the_engine_does_not_tell(att
     ended = executor.execute(folder, timeout_seconds=60, on_event=lambda _: None)
     assert (ended.code, ended.failure) == (0, None)
     assert told(folder)["memory_peak_bytes"] > 64 * MIB
+
+
+@pytest.mark.timeout(20)
+def test_what_is_left_running_cannot_hold_this_side_up(attack):
+    """It stops whatever it may in the container; what reads the peak of its memory, it may not."""
+    folder = attack.job("""
+        import signal
+        pathlib.Path("profile.json").write_text("{}")
+        runner = os.getpid()
+        if os.fork() == 0:
+            for number in range(3):
+                os.close(number)
+            while os.getppid() == runner:
+                time.sleep(0.001)
+            while True:
+                try:
+                    os.kill(-1, signal.SIGSTOP)
+                except ProcessLookupError:
+                    pass
+    """)
+    executor = replace(attack.executor(), engine=replace(attack.engine, cgroup_version="2"))
+    ended = executor.execute(folder, timeout_seconds=50, on_event=lambda _: None)
+    assert (ended.code, ended.timed_out, ended.failure) == (0, False, None)
+    assert taken(folder) == ["profile.json"]
+    assert told(folder)["memory_peak_bytes"] > MIB
+
+
+def test_as_under_podman(attack):
+    """Docker takes what Podman is told, volumes made beforehand and all."""
+    code = "pathlib.Path('profile.json').write_text(str(os.statvfs('.').f_blocks))"
+    folder = attack.job(code)
+    executor = attack.executor()
+    podman = replace(executor, engine=replace(attack.engine, name="podman"))
+    ended = podman.execute(folder, timeout_seconds=60, on_event=lambda _: None)
+    assert (ended.code, ended.failure) == (0, None), ended.log.read_text("utf-8")
+    assert result(folder) == 16 * MIB // 4096
+    assert told(folder)["memory_peak_bytes"] > MIB
+
+
+def test_as_under_podman_the_container_tells_of_a_kill_for_memory(attack, monkeypatch):
+    end = session.Session.end
+    monkeypatch.setattr(session.Session, "end", lambda it: {**end(it), "OOMKilled": False})
+    folder = attack.job("held = []\nwhile True: held.append(b'x' * 2**20)")
+    podman = replace(attack.executor(), engine=replace(attack.engine, name="podman"))
+    ended = podman.execute(folder, timeout_seconds=60, on_event=lambda _: None)
+    assert ended.code == -9
+    assert ended.failure.kind == "out_of_memory"
+
+
+# -- this side -----------------------------------------------------------------------------------
+
+
+def test_no_room_for_what_is_told_of_the_container(attack):
+    folder = attack.job("pathlib.Path('profile.json').write_text('1')")
+    (folder / "container.json").symlink_to("/dev/full")
+    with pytest.raises(StoreError, match=r"No space left.*run again with resume=true"):
+        attack.executor().execute(folder, timeout_seconds=60, on_event=lambda _: None)
+
+
+def test_no_room_does_not_hide_an_interrupt(attack):
+    folder = attack.job("print(json.dumps({'event': 'state', 'phase': 'measure'}), flush=True)")
+    (folder / "container.json").symlink_to("/dev/full")
+
+    def interrupt(event):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        attack.executor().execute(folder, timeout_seconds=60, on_event=interrupt)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import os
 import threading
 
 import pytest
+from docker.errors import APIError
+from requests import Response
 
 from attackers import result, taken
 from profleet.container import labels, owner, volumes
@@ -92,6 +94,32 @@ def test_a_fill_of_a_living_process_is_waited_for(attack, monkeypatch):
     artifact = volumes.Artifact(attack.root / "model.onnx", *described(folder))
     with filling(attack, artifact), pytest.raises(EngineError, match="docker rm -v profleet-fill-"):
         attack.executor().execute(folder, timeout_seconds=60, on_event=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(409, "Conflict"), (500, "the container name is already in use")],
+    ids=["docker", "podman"],
+)
+def test_a_fill_that_another_one_has_begun_is_tried_again(attack, monkeypatch, status, said):
+    attack.job(READ)
+    artifact = volumes.Artifact(
+        attack.root / "model.onnx", *described(attack.root / attack.runs[0])
+    )
+    api, create = attack.engine.client.api, attack.engine.client.api.create_container
+    refused = Response()
+    refused.status_code = status
+    refusals = [APIError(said, refused, said)]
+
+    def taken_at_first(*arguments, **words):
+        if refusals:
+            raise refusals.pop()
+        return create(*arguments, **words)
+
+    monkeypatch.setattr(api, "create_container", taken_at_first)
+    with filling(attack, artifact) as session:
+        assert refusals == []
+        assert not volumes.is_filled(session, artifact)
 
 
 def test_a_damaged_volume_is_removed_when_the_runner_finds_it_out(attack, capsys):

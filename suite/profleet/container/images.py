@@ -190,7 +190,7 @@ def packages(engine: Engine, record: ImageRecord, *, cached: bool = True) -> dic
     answer = _ask(engine, record)
     try:
         found = {str(canonicalize_name(name)): str(version) for name, version in json.loads(answer)}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise _mute(record, "its answer is no list of them") from None
     _write(kept, found)
     return found
@@ -206,7 +206,7 @@ HERMETIC: dict[str, Any] = {
 }
 """What holds for a container that only looks: nothing in or out but its output."""
 
-ANSWER_SECONDS: Final = 60.0
+ANSWER_SECONDS = 60.0
 MAX_ANSWER: Final = 2**20
 
 _LIST = (
@@ -218,14 +218,17 @@ _LIST = (
 def _ask(engine: Engine, record: ImageRecord) -> bytes:
     """Execute the question in the image; its container is removed however that ends."""
     command = (layout.PYTHON, "-I", "-c", _LIST)
-    try:
-        with looking(engine, record) as session:
+    with looking(engine, record) as session:
+        session.start()
+        try:
             answer = session.ask(command, seconds=ANSWER_SECONDS, at_most=MAX_ANSWER)
-    except EngineError as error:
-        if error.kind != "refused":
-            raise
-        raise _mute(record, str(error).rstrip(".")) from error
-    if answer.code:
+        except EngineError as error:
+            if error.kind != "refused":
+                raise
+            raise _mute(record, str(error).rstrip(".")) from error
+    if answer.code is None:
+        raise _mute(record, f"it did not answer in {ANSWER_SECONDS:g} s")
+    if answer.code != 0:
         said = (answer.errors or answer.output).decode(errors="replace").strip()
         last = said.rpartition("\n")[2] or "it said nothing"
         raise _mute(record, f"exit code {answer.code}, {last}")

@@ -23,7 +23,7 @@ from profleet.container import layout
 from profleet.container.engine import Engine
 from profleet.container.images import ImageRecord, looking
 from profleet.container.recipe import tree_sha256
-from profleet.errors import EngineError
+from profleet.errors import EngineError, StoreError
 
 if TYPE_CHECKING:
     from io import BytesIO
@@ -101,6 +101,7 @@ def read(engine: Engine, record: ImageRecord) -> Found:
 
     Raises:
         EngineError: the engine does not answer, or the image has no such folder.
+        StoreError: there is no room to copy it to.
     """
     from docker.errors import NotFound
 
@@ -119,6 +120,11 @@ def read(engine: Engine, record: ImageRecord) -> Found:
         raise EngineError(
             f"The image {record.ref} has no {layout.ROOT}, so it is not one of Profleet's runners.",
             "image",
+        ) from None
+    except OSError as error:
+        raise StoreError(
+            f"The image {record.ref} cannot be copied to {tempfile.tempdir or '/tmp'} to be read: "  # noqa: S108 -- named, not used
+            f"{error.strerror or error}. Make room there, or name another folder with TMPDIR."
         ) from None
 
 

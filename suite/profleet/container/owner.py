@@ -6,6 +6,7 @@ crash nothing runs on; what stays is the stopped container with its empty volume
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping
@@ -58,26 +59,33 @@ def left_behind(container: Mapping[str, Any], now: datetime | None = None) -> bo
 
 
 def clear(engine: Engine, kinds: tuple[str, ...] = ("job", "fill", "listing")) -> list[str]:
-    """Remove containers, with their anonymous volumes, that dead processes left on an engine.
+    """Remove containers, with their own volumes, that dead processes left on an engine.
 
     Returns:
-        Their names.
+        The names of the containers.
 
     Raises:
         EngineError: the engine does not answer.
     """
     from docker.errors import APIError
 
+    api = engine.client.api
     removed = []
     try:
         for kind in kinds:
-            found = engine.client.api.containers(all=True, filters=labels.of_kind(kind))
+            found = api.containers(all=True, filters=labels.of_kind(kind))
             for each in filter(left_behind, labels.carrying(kind, found)):
                 try:
-                    engine.client.api.remove_container(each["Id"], v=True, force=True)
+                    api.remove_container(each["Id"], v=True, force=True)
                 except APIError:
                     continue  # another process clears as well
                 removed.append(str((each.get("Names") or [each["Id"][:12]])[0]).lstrip("/"))
+            # under Podman they have names, and so stay without their container
+            volumes = api.volumes(filters=labels.of_kind(kind))["Volumes"]
+            for each in labels.carrying(kind, volumes):
+                if alive(each.get("Labels") or {}) is False:
+                    with contextlib.suppress(APIError):
+                        api.remove_volume(each["Name"])
     except Exception as error:
         raise explain(error, "clearing what dead processes left", engine.endpoint) from error
     return removed

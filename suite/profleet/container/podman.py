@@ -49,7 +49,7 @@ def adapted(
             {
                 "name": volume,
                 "driver": driver.get("Name"),
-                "driver_opts": _bounded(driver.get("Options")),
+                "driver_opts": _bounded(driver.get("Options"), _page(engine)),
                 "labels": options.get("Labels"),
             }
         )
@@ -68,11 +68,17 @@ def own_volumes(name: str, made: list[dict[str, Any]]) -> list[str]:
     return [each["name"] for each in made if each["name"].startswith(f"{name}-")]
 
 
-def _bounded(options: Mapping[str, str] | None) -> dict[str, str] | None:
+def _page(engine: Engine) -> int:
+    """Bytes in a page of the engine's machine; where that cannot be known, the most there are."""
+    if engine.architecture == "amd64":
+        return 2**12
+    return resource.getpagesize() if engine.local else 2**16
+
+
+def _bounded(options: Mapping[str, str] | None, page: int) -> dict[str, str] | None:
     """Podman takes ``size`` for a quota of its disk; ``nr_blocks`` it leaves to the kernel."""
     if options is None:
         return None
-    page = resource.getpagesize()
     written = _SIZE.sub(lambda size: f"nr_blocks={-(-int(size[1]) // page)}", options.get("o", ""))
     return {**options, "o": written}
 

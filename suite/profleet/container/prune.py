@@ -29,7 +29,7 @@ def leftovers(engine: Engine, *, everything: bool = False) -> list[Leftover]:
 
     Containers whose process is gone; volumes of jobs that no container uses; images that a newer
     build has taken the name from, and stages of builds. Never a running container of a living
-    process.
+    process, nor the volume that it makes before its container (Podman).
 
     Args:
         engine: where to look.
@@ -108,5 +108,5 @@ def _volumes(engine: Engine, kinds: tuple[str, ...]) -> Iterator[Leftover]:
     for kind in kinds:
         listed = api.volumes(filters=labels.of_kind(kind))["Volumes"]
         for each in labels.carrying(kind, listed):
-            if each["Name"] in names:
+            if each["Name"] in names and not owner.alive(each.get("Labels") or {}):
                 yield Leftover("volume", each["Name"], each["Name"])

@@ -36,6 +36,9 @@ PEAK: Final = (
 )  # fmt: skip
 KILLS: Final = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 """Where a container finds out about itself, under cgroup v2 and v1."""
+ROOT: Final = "0:0"
+READING_SECONDS = 5.0
+MAX_READING: Final = 2**14
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,8 @@ class Session:
         try:
             yield
         except BaseException:
-            self._remove_volumes()
+            with contextlib.suppress(EngineError), self._explained("removing its volumes"):
+                self._remove_volumes()
             raise
 
     def __exit__(
@@ -144,7 +148,8 @@ class Session:
             self._remove()
             raise
         except EngineError as trouble:
-            self.left = f"{trouble} The container {self._name} is left: profleet image prune."
+            what = "A volume of the container" if self._id is None else "The container"
+            self.left = f"{trouble} {what} {self._name} is left: profleet image prune."
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -155,13 +160,14 @@ class Session:
             self._api.start(self.id)
 
     def execute(
-        self, command: Iterable[str], on_output: Callable[[int, bytes], None]
+        self, command: Iterable[str], on_output: Callable[[int, bytes], None], user: str = ""
     ) -> int | None:
         """Execute a program and block until it ends; hand on what it prints as it comes.
 
         Args:
             command: the program and its arguments.
             on_output: gets the number of the stream (1 output, 2 errors) and a piece of it.
+            user: who executes it; "" is the container's own user.
 
         Returns:
             Its exit code, negative for a signal; None when it still runs, because of ``hang_up``
@@ -170,7 +176,7 @@ class Session:
         from docker.utils.socket import frames_iter
 
         with self._explained(f"executing in the container {self._name}"):
-            made = self._api.exec_create(self.id, list(command), stdin=False)
+            made = self._api.exec_create(self.id, list(command), stdin=False, user=user)
             self._output = self._api.exec_start(made["Id"], socket=True)
             try:
                 for number, piece in frames_iter(self._output, tty=False):
@@ -184,25 +190,28 @@ class Session:
         code = int(state["ExitCode"])
         return 128 - code if 128 < code <= 128 + 64 and code != 130 else code
 
-    def ask(self, command: Iterable[str], *, seconds: float, at_most: int) -> Answer:
-        """Start the container, execute a program in it, and return what it prints.
+    def ask(
+        self, command: Iterable[str], *, seconds: float, at_most: int, user: str = ""
+    ) -> Answer:
+        """Execute a program and return what it prints, without trust that it ends.
 
         Args:
             command: the program and its arguments.
             seconds: it is listened to for no longer.
             at_most: bytes kept of each of its streams.
+            user: as for ``execute``.
         """
         printed = {1: bytearray(), 2: bytearray()}
 
         def keep(stream: int, piece: bytes) -> None:
-            printed[stream] += piece[: at_most - len(printed[stream])]
+            if stream in printed:
+                printed[stream] += piece[: at_most - len(printed[stream])]
 
-        self.start()
         timer = threading.Timer(seconds, self.hang_up)
         timer.daemon = True
         timer.start()
         try:
-            code = self.execute(command, keep)
+            code = self.execute(command, keep, user)
         finally:
             timer.cancel()
         return Answer(code, bytes(printed[1]), bytes(printed[2]))
@@ -262,11 +271,10 @@ class Session:
                 with contextlib.suppress(OSError):
                     self._input.close()
                 self._input = None
-            if self._id is None:
-                return
             with self._explained(f"removing the container {self._name}"):
                 try:
-                    self._api.remove_container(self._id, v=True, force=True)
+                    if self._id is not None:
+                        self._api.remove_container(self._id, v=True, force=True)
                 except NotFound:
                     pass
                 except APIError as error:
@@ -324,6 +332,8 @@ class Session:
         """Return what is known of the memory in use; before the container is frozen or ended.
 
         Under cgroup v1 Docker knows; otherwise only the container itself does (v2: Linux 5.19).
+        What the runner left running in it may neither hold that up nor stop it: it is asked by
+        root (who has no capabilities there), whom the runner's user may not send a signal.
         """
         with contextlib.suppress(EngineError):
             if self._engine.name == "docker" and self._engine.cgroup_version != "2":
@@ -331,13 +341,12 @@ class Session:
                     usage = self._api.stats(self.id, stream=False, one_shot=True)
                     peak = int((usage.get("memory_stats") or {}).get("max_usage") or 0)
                     return Memory(peak or None, 0)
-            printed: list[bytes] = []
             command = ("head", "-q", "-c", "4096", *PEAK, *KILLS)
-            self.execute(command, lambda _, piece: printed.append(piece))
-            text = b"".join(printed).decode("ascii", "replace")
+            answer = self.ask(command, seconds=READING_SECONDS, at_most=MAX_READING, user=ROOT)
+            text = answer.output.decode("ascii", "replace")
             peaks, kills = (
-                re.search(r"^(\d+)$", text, re.MULTILINE),
-                re.search(r"^oom_kill (\d+)$", text, re.MULTILINE),
+                re.search(r"^(\d{1,19})$", text, re.MULTILINE),
+                re.search(r"^oom_kill (\d{1,19})$", text, re.MULTILINE),
             )
             return Memory(int(peaks[1]) if peaks else None, int(kills[1]) if kills else 0)
         return Memory(None, 0)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -63,20 +64,16 @@ class DockerExecutor:
             EngineError: the container cannot be made or started.
             StoreError: the result cannot be written into ``job_dir``.
         """
-        job = json.loads((job_dir / "job.json").read_bytes())
         told: dict[str, Any] = self._described()
-        try:
-            ended = self._execute(job_dir, job, timeout_seconds, on_event, told)
-        except EngineError as error:
-            if error.kind not in {"absent", "lost"}:
-                raise
-            failure = Failure("engine", str(error), GO_ON)
-            ended = Exit(KILLED, timed_out=False, log=job_dir / LOG, failure=failure)
-        except OSError as error:
-            raise StoreError(f"{error.filename or job_dir}: {error.strerror or error}.") from None
-        finally:
-            (job_dir / CONTAINER).write_text(json.dumps(told, indent=1), encoding="utf-8")
-        return ended
+        with _recorded(job_dir, told):
+            job = json.loads((job_dir / "job.json").read_bytes())
+            try:
+                return self._execute(job_dir, job, timeout_seconds, on_event, told)
+            except EngineError as error:
+                if error.kind not in {"absent", "lost"}:
+                    raise
+                failure = Failure("engine", str(error), GO_ON)
+                return Exit(KILLED, timed_out=False, log=job_dir / LOG, failure=failure)
 
     def _execute(
         self,
@@ -143,6 +140,28 @@ class DockerExecutor:
             "memory_peak_bytes": None,
             "refused": [],
         }
+
+
+@contextlib.contextmanager
+def _recorded(job_dir: Path, told: dict[str, Any]) -> Iterator[None]:
+    """Write what is told of the container in the end; what has ended it before counts more."""
+    try:
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):
+                _write(job_dir, told)
+            raise
+        _write(job_dir, told)
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename or job_dir}: {error.strerror or error}. See that there is room and "
+            "that it may be read and written, then run again with resume=true."
+        ) from None
+
+
+def _write(job_dir: Path, told: dict[str, Any]) -> None:
+    (job_dir / CONTAINER).write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
 class _Run:
@@ -290,4 +309,5 @@ def _look(engine: Engine, image: str, confinement: Confinement) -> bytes:
         user=confinement.user,
         host_config=create_arguments(confinement, label=label),
     ) as session:
+        session.start()
         return session.ask(command, seconds=LOOK_SECONDS, at_most=MAX_SURROUNDINGS).output
