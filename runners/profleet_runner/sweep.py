@@ -104,7 +104,7 @@ class Sweep:
         from profleet_runner.scenarios import execute_scenario
 
         batch_size = self.order[0]
-        with self._worker.framework_errors("executing the scenario"):
+        with self._worker.framework_errors("executing the scenario"), measuring.quiet():
             try:
                 result, samples = execute_scenario(
                     self._session,

@@ -168,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     from profleet.manifest import cli as manifest
     from profleet.profile import cli as profile
     from profleet.profile.importers import cli as importers
-    from profleet.simulate import validate
+    from profleet.simulate.validation import command as validate
     from profleet.tracking import cli as tracking
 
     manifest.add_parsers(subparsers)

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from profleet.cli import main
 from profleet.profile.samples import COLUMNS, SCENARIO, STEADY, Samples
-from profleet.simulate import fidelity
-from profleet.simulate.fidelity import Plan, compare, load_folder, sweep_folder
+from profleet.simulate.engine import histogram
+from profleet.simulate.validation import compare as comparing
+from profleet.simulate.validation.compare import compare, serving_ns
+from profleet.simulate.validation.records import Plan, load_folder, sweep_folder
 from support import Synthetic, make_profile_dir, make_samples
 
 LOADS = [0.5, 0.85]
@@ -20,10 +24,17 @@ REQUESTS = 2000
 
 @pytest.fixture(autouse=True)
 def fewer_replications(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fidelity, "REPLICATIONS", 40)
+    monkeypatch.setattr(comparing, "REPLICATIONS", 40)
 
 
-def measured(root: Path, *, rounds: int = 2, slower: float = 1.0) -> Path:
+def measured(
+    root: Path,
+    *,
+    rounds: int = 2,
+    slower: float = 1.0,
+    slow_spells: bool = False,
+    always: int | None = None,
+) -> Path:
     """A folder as measuring leaves it; a queue of one server made the latencies."""
     random = np.random.default_rng(3)
     steady = make_samples(Synthetic(batch_sizes=(1,)))
@@ -41,24 +52,34 @@ def measured(root: Path, *, rounds: int = 2, slower: float = 1.0) -> Path:
         for load, rate in zip(LOADS, rates, strict=True):
             folder = load_folder(root, number, load)
             make_profile_dir(folder, batch_sizes=(1,), scenario="server")
-            start = np.cumsum(random.exponential(1e9 / rate, REQUESTS)).astype(np.int64)
+            schedule = np.random.default_rng(int(100 * load))  # the same in all rounds
+            start = np.cumsum(schedule.exponential(1e9 / rate, REQUESTS)).astype(np.int64)
             start -= start[0]
             taken = (random.choice(service, REQUESTS) * slower).astype(np.int64)
+            if slow_spells:  # every tenth block of requests takes three times as long
+                taken[np.arange(REQUESTS) // 50 % 10 == 9] *= 3
+            if always is not None:
+                taken[:] = always
             served(start, taken).to_parquet(folder / "samples.parquet")
     return root
 
 
 def served(start: np.ndarray, taken: np.ndarray) -> Samples:
+    values = {
+        "phase": np.full(REQUESTS, SCENARIO), "batch_size": np.ones(REQUESTS),
+        "process": np.zeros(REQUESTS), "gap_ms": np.zeros(REQUESTS),
+        "start_ns": start, "latency_ns": queued(start, taken),
+    }  # fmt: skip
+    return Samples(**{name: values[name].astype(dtype) for name, dtype in COLUMNS.items()})
+
+
+def queued(start: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Latencies of one worker, first in first out."""
     free, latency = 0, []
     for arrived, service in zip(start.tolist(), taken.tolist(), strict=True):
         free = max(free, arrived) + service
         latency.append(free - arrived)
-    values = {
-        "phase": np.full(REQUESTS, SCENARIO), "batch_size": np.ones(REQUESTS),
-        "process": np.zeros(REQUESTS), "gap_ms": np.zeros(REQUESTS),
-        "start_ns": start, "latency_ns": np.array(latency),
-    }  # fmt: skip
-    return Samples(**{name: values[name].astype(dtype) for name, dtype in COLUMNS.items()})
+    return np.array(latency)
 
 
 def test_a_machine_that_is_as_its_profile_lies_within_the_noise(tmp_path):
@@ -67,25 +88,65 @@ def test_a_machine_that_is_as_its_profile_lies_within_the_noise(tmp_path):
     for load in validation.loads:
         assert load.requests == [REQUESTS, REQUESTS]
         assert load.offered_load == pytest.approx([load.load] * 2, rel=0.08)
+        assert load.serving_ratio == pytest.approx(1, abs=0.02)
         for quantile in load.quantiles.values():
-            assert quantile.low_ms < quantile.simulated_ms < quantile.high_ms
-            assert quantile.verdict == "within noise"
-            assert abs(quantile.difference) < 0.15
+            simulated = quantile.from_sweeps
+            assert simulated.low_ms < simulated.value_ms < simulated.high_ms
+            assert simulated.verdict == "within noise"
+            assert abs(simulated.difference) < 0.15
     assert validation.stack.startswith("squeezenet under onnxruntime")
-    assert validation.replications == 2 * 40 * 2
+    assert validation.replications == 40
 
 
-def test_a_machine_that_is_slower_than_its_profile_does_not(tmp_path):
+def test_a_worker_slower_than_its_profile_differs_from_the_sweeps_alone(tmp_path):
     validation = compare(measured(tmp_path / "v", slower=1.12))
     for load in validation.loads:
-        assert load.quantiles["p50"].verdict == "outside"
-        assert load.quantiles["p50"].difference > 0.1
+        median = load.quantiles["p50"]
+        assert median.from_sweeps.verdict == "outside"
+        assert median.from_sweeps.difference > 0.1
+        assert load.serving_ratio == pytest.approx(1.12, abs=0.02)
+        for quantile in load.quantiles.values():
+            assert quantile.from_serving is not None
+            assert abs(quantile.from_serving.difference) < 0.1
+
+
+def test_slow_spells_are_in_the_serving_and_not_in_the_sweeps(tmp_path):
+    quantile = compare(measured(tmp_path / "v", slow_spells=True)).loads[0].quantiles["p99"]
+    assert quantile.from_sweeps.verdict == "outside"
+    assert quantile.from_sweeps.difference > 1
+    assert quantile.from_serving is not None
+    assert quantile.from_serving.verdict == "within noise"
+    assert abs(quantile.from_serving.difference) < 0.15
+
+
+def test_the_queue_of_equal_times_is_simulated_to_the_error_of_the_histogram(tmp_path):
+    for load in compare(measured(tmp_path / "v", always=6_500_000)).loads:
+        for quantile in load.quantiles.values():
+            assert quantile.from_serving is not None
+            assert abs(quantile.from_serving.difference) <= histogram.RELATIVE_ERROR
+            assert quantile.from_serving.high_ms < 1.02 * quantile.from_serving.low_ms
+            assert quantile.from_serving.verdict == "within noise"
+
+
+def test_one_round_has_no_other_to_take_service_times_from(tmp_path):
+    (first, *_) = compare(measured(tmp_path / "v", rounds=1)).loads
+    assert first.quantiles["p50"].from_serving is None
+
+
+@given(
+    gaps=st.lists(st.integers(0, 10**7), min_size=1, max_size=50),
+    services=st.lists(st.integers(1, 10**7), min_size=50, max_size=50),
+)
+def test_the_time_a_worker_took_is_found_again(gaps, services):
+    arrival, taken = np.cumsum(gaps), np.array(services[: len(gaps)])
+    latency = queued(arrival, taken)
+    assert (serving_ns(arrival, latency) == taken).all()
 
 
 def test_profiles_that_disagree_by_far_tell_nothing(tmp_path):
     root = measured(tmp_path / "v", rounds=1)
     make_profile_dir(sweep_folder(root, 1), batch_sizes=(1,), base_ms=12.0)
-    assert compare(root).loads[0].quantiles["p50"].verdict == "too noisy to tell"
+    assert compare(root).loads[0].quantiles["p50"].from_sweeps.verdict == "too noisy to tell"
 
 
 def test_rounds_that_are_not_complete_do_not_count(tmp_path):
@@ -95,13 +156,14 @@ def test_rounds_that_are_not_complete_do_not_count(tmp_path):
 
 
 def test_the_command_compares_again_and_writes_what_it_shows(tmp_path, capsys):
-    root, output = measured(tmp_path / "v", rounds=1), tmp_path / "out"
+    root, output = measured(tmp_path / "v"), tmp_path / "out"
     assert main(["validate", "--again", str(root), "--output", str(output)]) == 0
     document = json.loads((output / "validation.json").read_text())
     assert document["schema"] == "profleet/validation/v1"
     p99 = document["loads"][1]["quantiles"]["p99"]
     shown = capsys.readouterr().out
-    assert f"{p99['simulated_ms']:.2f}" in shown
+    assert f"{p99['from_sweeps']['value_ms']:.2f}" in shown
+    assert f"{p99['from_serving']['value_ms']:.2f}" in shown
     assert f"{p99['measured_ms'][0]:.2f}" in shown
     assert (output / "validation.svg").read_text().startswith("<?xml")
     first = (output / "validation.json").read_bytes()

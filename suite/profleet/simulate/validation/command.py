@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from profleet.simulate.fidelity import Plan, Quantile, Validation
+    from rich.table import Table
+
+    from profleet.simulate.validation.records import Plan, Quantile, Simulated, Validation
 
 DESCRIPTION = """\
 Serve a schedule of requests for real (MLPerf Server scenario: one worker, first in first out) and
-simulate the very same schedule from profiles that are measured before and after. Prints measured
-and simulated latencies with the interval that the noise of this machine allows, and writes
-validation.json and a picture. Leave the machine alone meanwhile.
+simulate the very same schedule: from profiles that are measured before and after, and from how
+long the worker took for every request in the other rounds. Prints measured and simulated latencies with the interval
+that the noise of this machine allows, and writes validation.json and a picture. Leave the machine
+alone meanwhile.
 """
 NAME = "validation"
+SOURCES = ("the sweeps", "the serving of other rounds")
+Line = Literal["-", ":"]
+LINES: tuple[Line, Line] = ("-", ":")
+"""How a picture draws what is simulated from each source."""
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -62,7 +70,8 @@ def execute(parsed: argparse.Namespace) -> int:
     """
     from profleet.execute.invocation import say
     from profleet.profile.store import write_json
-    from profleet.simulate.fidelity import compare, measure
+    from profleet.simulate.validation.compare import compare
+    from profleet.simulate.validation.measure import measure
 
     root = parsed.again
     if root is None:
@@ -71,7 +80,7 @@ def execute(parsed: argparse.Namespace) -> int:
         minutes = plan.estimated_seconds / 60
         say(f"Measuring takes about {minutes:.0f} minutes: leave the machine alone until then.")
         measure(plan, root)
-    validation = compare(root)
+    validation = compare(root, say)
     output = parsed.output or root
     write_json(output / f"{NAME}.json", validation.model_dump(mode="json", by_alias=True))
     _draw(validation, output)
@@ -86,7 +95,7 @@ def _plan(parsed: argparse.Namespace) -> Plan:
     from pydantic import ValidationError
 
     from profleet.errors import ConfigError
-    from profleet.simulate.fidelity import Plan
+    from profleet.simulate.validation.records import Plan
 
     try:
         return Plan(
@@ -111,13 +120,29 @@ def _folder(store: Path | None) -> Path:
 
 
 def _print(validation: Validation) -> None:
-    from rich.table import Table
-
+    from profleet.execute.invocation import say
     from profleet.report.tables import make_console
+
+    console = make_console()
+    console.print(_table(validation, SOURCES[0], lambda quantile: quantile.from_sweeps))
+    if any(each.from_serving for each in validation.loads[0].quantiles.values()):
+        console.print(_table(validation, SOURCES[1], lambda quantile: quantile.from_serving))
+    for load in validation.loads:
+        say(
+            f"Load {load.load:g}: while serving, a request took the worker "
+            f"{load.serving_ratio - 1:+.1%} compared with the sweeps."
+        )
+
+
+def _table(
+    validation: Validation, source: str, side: Callable[[Quantile], Simulated | None]
+) -> Table:
+    from rich.table import Table
 
     plan = validation.plan
     table = Table(
-        title=f"{validation.stack}, milliseconds (rounds: {plan.rounds}, {plan.seconds:g} s each)",
+        title=f"{validation.stack}, milliseconds (rounds: {plan.rounds}, {plan.seconds:g} s each);"
+        f" service times of {source}",
         title_justify="left",
     )
     for head in ("load", "req/s", "latency", "measured", "simulated", "noise", "difference", ""):
@@ -125,17 +150,20 @@ def _print(validation: Validation) -> None:
     for load in validation.loads:
         for name, quantile in load.quantiles.items():
             first = name == next(iter(load.quantiles))
+            simulated = side(quantile)
+            if simulated is None:
+                continue
             table.add_row(
                 f"{load.load:g}" if first else "",
                 f"{load.rate_rps:.1f}" if first else "",
                 name,
                 _measured(quantile),
-                f"{quantile.simulated_ms:.2f}",
-                f"{quantile.low_ms:.2f} to {quantile.high_ms:.2f}",
-                f"{quantile.difference:+.1%}",
-                quantile.verdict,
+                f"{simulated.value_ms:.2f}",
+                f"{simulated.low_ms:.2f} to {simulated.high_ms:.2f}",
+                f"{simulated.difference:+.1%}",
+                simulated.verdict,
             )
-    make_console().print(table)
+    return table
 
 
 def _measured(quantile: Quantile) -> str:
@@ -153,31 +181,43 @@ def _draw(validation: Validation, folder: Path) -> None:
     with picture(f"Measured and simulated latency: {validation.stack}") as (figure, axes):
         names = list(validation.loads[0].quantiles)
         places = range(len(validation.loads))
+        shown: list[float] = []
         for number, name in enumerate(names):
             quantiles = [load.quantiles[name] for load in validation.loads]
-            shift = 0.2 * (number - (len(names) - 1) / 2)
-            middle = [each.simulated_ms for each in quantiles]
-            errors = [
-                [each.simulated_ms - each.low_ms for each in quantiles],
-                [each.high_ms - each.simulated_ms for each in quantiles],
-            ]
-            axes.errorbar(
-                [place + shift for place in places], middle, yerr=errors, fmt="_", capsize=5,
-                color=color(number), label=f"{name}: points measured, bar simulated with noise",
-            )  # fmt: skip
+            shift = 0.25 * (number - (len(names) - 1) / 2)
             for place, each in zip(places, quantiles, strict=True):
+                shown += each.measured_ms
                 axes.plot(
                     [place + shift] * len(each.measured_ms), each.measured_ms,
                     linestyle="", marker=marker(number), color=color(number), alpha=0.7,
+                    label=f"{name}, measured" if place == 0 else None,
                 )  # fmt: skip
+            served = [each.from_serving for each in quantiles if each.from_serving]
+            sides: tuple[tuple[list[Simulated], float, Line], ...] = (
+                ([each.from_sweeps for each in quantiles], -0.06, LINES[0]),
+                (served, 0.06, LINES[1]),
+            )
+            for side, aside, line in sides:
+                if not side:
+                    continue
+                middle = [each.value_ms for each in side]
+                errors = [
+                    [each.value_ms - each.low_ms for each in side],
+                    [each.high_ms - each.value_ms for each in side],
+                ]
+                shown += [end for each in side for end in (each.low_ms, each.high_ms)]
+                drawn = axes.errorbar(
+                    [place + shift + aside for place in places], middle, yerr=errors, fmt="_",
+                    capsize=4, color=color(number),
+                )  # fmt: skip
+                drawn.lines[2][0].set_linestyle(line)  # of the bars
+        for source, line in zip(SOURCES, LINES, strict=True):
+            axes.plot([], [], color="gray", linestyle=line, label=f"simulated from {source}")
         axes.set_xticks(list(places), [f"{load.load:g}" for load in validation.loads])
         axes.set_xlim(-0.5, len(validation.loads) - 0.5)
         axes.set_xlabel("load")
         axes.set_ylabel("latency, ms")
-        shown = [q for load in validation.loads for q in load.quantiles.values()]
-        low = min(min(each.low_ms, *each.measured_ms) for each in shown)
-        high = max(max(each.high_ms, *each.measured_ms) for each in shown)
-        if not plain_log(axes, "y", low, high):
+        if not plain_log(axes, "y", min(shown), max(shown)):
             axes.set_ylim(bottom=0)
         legend(figure, axes)
         with replacing(folder / f"{NAME}.svg") as path:
