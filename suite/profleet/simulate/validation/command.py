@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Serve a schedule of requests for real (MLPerf Server scenario: one worker, first in first out) and
 simulate the very same schedule: from profiles that are measured before and after, and from how
-long the worker took for every request in the other rounds. Prints measured and simulated latencies with the interval
-that the noise of this machine allows, and writes validation.json and a picture. Leave the machine
-alone meanwhile.
+long the worker took for every request in the other rounds. Prints measured and simulated latencies
+with the interval that the noise of this machine allows, and writes validation.json and a picture.
+Leave the machine alone meanwhile.
 """
 NAME = "validation"
 SOURCES = ("the sweeps", "the serving of other rounds")
