@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from dataclasses import replace
 from types import SimpleNamespace
@@ -148,3 +149,34 @@ def test_a_container_that_says_too_much_of_its_memory_or_never_ends(
     ) as made:
         made.start()
         assert made.memory() == Memory(None, 0)
+
+
+def test_a_program_is_not_listened_to_for_longer_because_the_engine_is_slow(
+    docker_engine: Engine, runner_image: ImageRecord, monkeypatch: pytest.MonkeyPatch
+):
+    """The time is over before there is anything to stop listening to."""
+    api = docker_engine.client.api
+    exec_start = api.exec_start
+    over = threading.Event()
+    hang_up = Session.hang_up
+
+    def ended(made: Session) -> None:
+        hang_up(made)
+        over.set()
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        assert over.wait(60)
+        return exec_start(*arguments, **options)
+
+    monkeypatch.setattr(Session, "hang_up", ended)
+    monkeypatch.setattr(api, "exec_start", slow)
+    with Session(
+        docker_engine,
+        runner_image.id,
+        name=f"profleet-test-{uuid.uuid4().hex[:12]}",
+        label=owner.mine("listing", ""),
+        user=layout.USER,
+        host_config={"network_mode": "none"},
+    ) as made:
+        made.start()
+        assert made.ask(["sleep", "20"], seconds=0.1, at_most=1).code is None

@@ -154,10 +154,12 @@ def answered_before(folder):
 def test_a_job_that_cannot_be_planned_answers_in_place_of_an_earlier_one(shop):
     sweep = shop.store / "nightly"
     for name in ("0", "1"):
-        answered_before(sweep / name)
+        (answered_before(sweep / name) / "profile.json").write_text("{}")
     done = shop.run("-m", "model=nothing,nowhere", f"hydra.sweep.dir={sweep}")
     assert done.returncode == 1
-    assert [result["status"] for result in shop.results()] == ["failed", "failed"]
+    results = shop.results()
+    assert [result["status"] for result in results] == ["failed", "failed"]
+    assert [result["paths"] for result in results] == [{}, {}], "of the earlier run"
     assert "finished" not in done.stdout
 
 

@@ -87,6 +87,7 @@ class Session:
         """Why the container could not be removed; what came out of it is none the worse."""
         self._input: Any = None
         self._output: Any = None
+        self._hung_up = False
         self._closing = threading.Lock()
 
     @property
@@ -175,10 +176,13 @@ class Session:
         """
         from docker.utils.socket import frames_iter
 
+        self._hung_up = False
         with self._explained(f"executing in the container {self._name}"):
             made = self._api.exec_create(self.id, list(command), stdin=False, user=user)
             self._output = self._api.exec_start(made["Id"], socket=True)
             try:
+                if self._hung_up:  # before there was anything to listen to
+                    self._hush()
                 for number, piece in frames_iter(self._output, tty=False):
                     on_output(number, piece)
             finally:
@@ -218,6 +222,10 @@ class Session:
 
     def hang_up(self) -> None:
         """Stop listening to the program, so that ``execute`` goes on; from any thread."""
+        self._hung_up = True
+        self._hush()
+
+    def _hush(self) -> None:
         if (output := self._output) is not None:
             with contextlib.suppress(OSError):
                 getattr(output, "_sock", output).shutdown(socket.SHUT_RDWR)

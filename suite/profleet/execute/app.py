@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from profleet.application import Refused, launch
 from profleet.errors import ConfigError, EngineError, ProfleetError, StoreError
 from profleet.execute import index
-from profleet.execute.collect import Ticket, finish, now
+from profleet.execute.collect import Ticket, clear, finish, now
 from profleet.execute.executor import GO_ON, Failure
 from profleet.execute.invocation import Invocation, say
 from profleet.execute.job import execute_job, make_room, reuse
@@ -179,6 +179,8 @@ def _record(
     )  # fmt: skip
     with suppress(StoreError, OSError):
         folder.mkdir(parents=True, exist_ok=True)
+        if (folder / RESULT).exists():
+            clear(folder)  # or the files of an earlier run would pass for this one's
         failure = Failure("configuration", str(error), None)
         if isinstance(error, EngineError):
             gone = error.kind in {"absent", "lost"}
