@@ -180,17 +180,17 @@ def test_a_container_that_cannot_start_is_no_answer_of_an_image(docker_engine: E
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "seconds", "said"),
     [
-        ('echo \'[["numpy", "1.0"]]\'; exec sleep 60', "it did not answer in 1 s"),
-        ("head -c 500000 /dev/zero | tr '\\0' '['", "its answer is no list"),
+        ('echo \'[["numpy", "1.0"]]\'; exec sleep 60', 1.0, "it did not answer in 1 s"),
+        ("head -c 500000 /dev/zero | tr '\\0' '['", 60.0, "its answer is no list"),
     ],
 )
 def test_an_answer_that_is_none_is_not_kept(
-    docker_engine: Engine, runner_image: ImageRecord, monkeypatch, tmp_path, script, said
+    docker_engine: Engine, runner_image: ImageRecord, monkeypatch, tmp_path, script, seconds, said
 ):
     monkeypatch.setenv("PROFLEET_CACHE", str(tmp_path))
-    monkeypatch.setattr(images, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(images, "ANSWER_SECONDS", seconds)
     with containers.temporary_ref(docker_engine) as ref:
         told = {"python": f"#!/bin/sh\n{script}\n".encode()}
         step = f"RUN rm {layout.PYTHON}\nCOPY python {layout.PYTHON}\nRUN chmod 755 {layout.PYTHON}"

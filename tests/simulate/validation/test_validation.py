@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from profleet.cli import main
 from profleet.profile.samples import COLUMNS, SCENARIO, STEADY, Samples
+from profleet.profile.store import load_samples
 from profleet.simulate.engine import histogram
 from profleet.simulate.validation import compare as comparing
 from profleet.simulate.validation.compare import compare, serving_ns
+from profleet.simulate.validation.measure import _settings
 from profleet.simulate.validation.records import Plan, load_folder, sweep_folder
 from support import Synthetic, make_profile_dir, make_samples
 
@@ -64,11 +66,11 @@ def measured(
     return root
 
 
-def served(start: np.ndarray, taken: np.ndarray) -> Samples:
+def served(start: np.ndarray, taken: np.ndarray, *, queue: bool = True) -> Samples:
     values = {
         "phase": np.full(REQUESTS, SCENARIO), "batch_size": np.ones(REQUESTS),
         "process": np.zeros(REQUESTS), "gap_ms": np.zeros(REQUESTS),
-        "start_ns": start, "latency_ns": queued(start, taken),
+        "start_ns": start, "latency_ns": queued(start, taken) if queue else taken,
     }  # fmt: skip
     return Samples(**{name: values[name].astype(dtype) for name, dtype in COLUMNS.items()})
 
@@ -149,10 +151,37 @@ def test_profiles_that_disagree_by_far_tell_nothing(tmp_path):
     assert compare(root).loads[0].quantiles["p50"].from_sweeps.verdict == "too noisy to tell"
 
 
-def test_rounds_that_are_not_complete_do_not_count(tmp_path):
+def test_rounds_that_are_not_complete_do_not_count(tmp_path, capsys):
     root = measured(tmp_path / "v", rounds=2)
     (sweep_folder(root, 2) / "result.json").unlink()
     assert compare(root).loads[0].requests == [REQUESTS]
+    assert main(["validate", "--again", str(root)]) == 0
+    assert "(rounds: 1, 5 s each)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("idle_takes", [1.0, 1.5])
+def test_what_requests_took_that_waited_is_told_apart(tmp_path, idle_takes):
+    """A worker at rest takes longer for the request that wakes it up."""
+    root = measured(tmp_path / "v", rounds=1, always=6_000_000)
+    folder = load_folder(root, 0, 0.5)
+    start = load_samples(folder).start_ns
+    free, latency = 0, []
+    for arrived in start.tolist():
+        free = free + 6_000_000 if arrived < free else arrived + int(idle_takes * 6_000_000)
+        latency.append(free - arrived)
+    served(start, np.array(latency), queue=False).to_parquet(folder / "samples.parquet")
+    load = compare(root).loads[0]
+    assert load.waited_mean_ms == [pytest.approx(6.0)]
+    assert (load.serving_mean_ms[0] > 6.5) == (idle_takes > 1)
+
+
+def test_the_store_may_have_any_sign_in_its_name(tmp_path):
+    plan = Plan(
+        model="squeezenet", framework="onnxruntime", threads=1, loads=LOADS, rounds=1, seconds=5,
+        processes=2,
+    )  # fmt: skip
+    store = tmp_path / 'o\'brien, "2" {of} [3]'
+    assert _settings(plan, store, ("scenario=sweep",)).store == store
 
 
 def test_the_command_compares_again_and_writes_what_it_shows(tmp_path, capsys):
@@ -180,6 +209,8 @@ def test_the_command_compares_again_and_writes_what_it_shows(tmp_path, capsys):
         (["--processes", "1"], "--processes"),
         (["--seconds", "inf"], "--seconds"),
         (["--again", "nowhere"], "plan.json is missing"),
+        (["--model", "nothing"], "Unknown model 'nothing'"),
+        (["--model", "it's"], "is not a manifest name"),
     ],
 )
 def test_mistakes_are_said_before_anything_is_measured(words, said, capsys, tmp_path, monkeypatch):

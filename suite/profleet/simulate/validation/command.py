@@ -139,9 +139,10 @@ def _table(
 ) -> Table:
     from rich.table import Table
 
-    plan = validation.plan
+    rounds = len(validation.loads[0].requests)  # that are complete
+    each = f"{validation.plan.seconds:g} s each"
     table = Table(
-        title=f"{validation.stack}, milliseconds (rounds: {plan.rounds}, {plan.seconds:g} s each);"
+        title=f"{validation.stack}, milliseconds (rounds: {rounds}, {each});"
         f" service times of {source}",
         title_justify="left",
     )

@@ -11,6 +11,7 @@ from profleet.simulate.validation.compare import mean_ms
 from profleet.simulate.validation.records import PLAN, Plan, load_folder, sweep_folder
 
 if TYPE_CHECKING:
+    from profleet.execute.plan import Job
     from profleet.execute.settings import RunSettings
 
 NO_BOUND_MS = 60_000.0
@@ -24,6 +25,7 @@ def measure(plan: Plan, root: Path) -> None:
         ProfleetError: a job cannot be planned, or did not finish.
         KeyboardInterrupt: rounds that are complete stay.
     """
+    _job(plan, sweep_folder(root, 0), "scenario=sweep")  # a mistake shows before any file is there
     _note(root, plan)
     for number in range(plan.rounds + 1):
         _execute(plan, sweep_folder(root, number), "scenario=sweep")
@@ -51,10 +53,9 @@ def _note(root: Path, plan: Plan) -> None:
 
 def _execute(plan: Plan, folder: Path, *scenario: str) -> None:
     from profleet.execute.job import execute_job
-    from profleet.execute.plan import plan as jobs_of
     from profleet.execute.progress import Progress
 
-    (job,) = jobs_of(_settings(plan, folder.parent, scenario), frozenset())
+    job = _job(plan, folder, *scenario)
     budget = job.settings.measure.budget_seconds
     with Progress(f"{job.title} · {folder.name}", budget) as progress:
         result = execute_job(job, folder, None, progress)
@@ -62,18 +63,23 @@ def _execute(plan: Plan, folder: Path, *scenario: str) -> None:
         raise ProfleetError(f"{folder.name}: {result.status}: {result.reason} {result.hint or ''}")
 
 
+def _job(plan: Plan, folder: Path, *scenario: str) -> Job:
+    from profleet.execute.plan import plan as jobs_of
+
+    (job,) = jobs_of(_settings(plan, folder.parent, scenario), frozenset())
+    return job
+
+
 def _settings(plan: Plan, store: Path, scenario: tuple[str, ...]) -> RunSettings:
     from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
 
     from profleet.execute.settings import parse
     from profleet.paths import data_dir
 
     overrides = [
-        f"model='{plan.model}'",
-        f"framework='{plan.framework}'",
         "batch_sizes=[1]",
         "tracking=none",
-        f"store='{store}'",
         "measure=quick",
         f"measure.processes={plan.processes}",
         f"measure.intra_op_threads={plan.threads}",
@@ -85,4 +91,8 @@ def _settings(plan: Plan, store: Path, scenario: tuple[str, ...]) -> RunSettings
         *scenario,
     ]
     with initialize_config_dir(config_dir=str(data_dir("conf")), version_base="1.3"):
-        return parse(compose("run", overrides=overrides))
+        config = compose("run", overrides=overrides)
+    as_given = {"model": plan.model, "framework": plan.framework, "store": str(store)}
+    for key, value in as_given.items():  # not as overrides: a path may hold any sign
+        OmegaConf.update(config, key, value)
+    return parse(config)

@@ -15,7 +15,8 @@ PLAN = "plan.json"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 NOISE = 0.95
-"""Share of the replications that the interval holds."""
+"""Share of the replications that the interval holds. It is that of one round's quantile; the median
+of several varies less, so the verdict errs toward ``within noise``."""
 
 Verdict = Literal["within noise", "outside", "too noisy to tell"]
 
@@ -88,6 +89,9 @@ class LoadResult(Record):
     serving_mean_ms: list[float] = Field(
         description="of every round: mean time that the worker took for a request, waking up "
         "included"
+    )
+    waited_mean_ms: list[float | None] = Field(
+        description="the same of the requests alone that found the worker busy; null: none did"
     )
     serving_ratio: float = Field(
         description="median over rounds of that mean over the one of the sweeps around"
