@@ -163,6 +163,21 @@ def test_a_job_that_cannot_be_planned_answers_in_place_of_an_earlier_one(shop):
     assert "finished" not in done.stdout
 
 
+def test_what_a_smaller_sweep_leaves_of_a_larger_one_is_not_its_result(shop):
+    sweep = shop.store / "nightly"
+    words = (f"hydra.sweep.dir={sweep}", "-m", "model=tiny")
+    stale = answered_before(sweep / "1")
+    text = (stale / "result.json").read_text()
+    (stale / "result.json").write_text(text.replace('"finished"', '"failed"'))
+    done = shop.run(*words, "batch_sizes=[1]")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed" not in done.stdout
+    assert "Also there, from before: 1." in done.stderr
+    again = shop.run(*words, "batch_sizes=[1]", "resume=true")
+    assert again.returncode == 1, "it is of the sweep that is resumed"
+    assert "from before" not in again.stderr
+
+
 def test_a_killed_job_does_not_show_what_an_earlier_one_left(shop, wait_for):
     sweep = shop.store / "nightly"
     for name in ("0", "1"):

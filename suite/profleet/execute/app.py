@@ -83,7 +83,7 @@ def _task(config: DictConfig) -> None:
             sweep_id = _sweep_id(sweep, Path(config.store).expanduser().absolute())
             asked = _asked(config)
             suite = asked.pop("suite")
-            resume = config.get("resume") not in (False, None)  # anything else may mean it
+            resume = _may_resume(config)
             if _record(folder, StackRef(**asked), suite, sweep_id, error, resume=resume):
                 with suppress(ConfigError):  # it may be what is wrong
                     _track(folder, tracking_of(config))
@@ -201,14 +201,20 @@ def _asked(config: DictConfig) -> dict[str, Any]:
 def _note(config: DictConfig, key: str) -> None:
     try:
         store_of(config)
-        INVOCATION.root = Path(OmegaConf.select(config, key)).absolute()
+        root = Path(OmegaConf.select(config, key)).absolute()
     except ConfigError as error:
         raise Refused(error) from None
     except OmegaConfBaseException as error:
         raise Refused(unresolved(error)) from None
+    INVOCATION.begin(root, resume=_may_resume(config))
     INVOCATION.allow_unsupported = bool(config.get("allow_unsupported"))
     with suppress(ConfigError):  # the job says it
         INVOCATION.tracking = tracking_of(config)
+
+
+def _may_resume(config: DictConfig) -> bool:
+    """Whether ``resume`` is set, if only perhaps: it may be what is wrong."""
+    return config.get("resume") not in (False, None)
 
 
 def _check_store(store: Path) -> None:

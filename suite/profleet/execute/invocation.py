@@ -8,13 +8,20 @@ from __future__ import annotations
 import shutil
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from profleet.errors import ProfleetError
+from profleet.errors import ProfleetError, StoreError
 from profleet.execute.settings import TrackingSettings
 from profleet.profile.schema import Profile
-from profleet.profile.store import Result, find_results, load_profile, load_result, source_of
+from profleet.profile.store import (
+    RESULT,
+    Result,
+    find_results,
+    load_profile,
+    load_result,
+    source_of,
+)
 
 
 @dataclass
@@ -28,6 +35,16 @@ class Invocation:
     mistake: ProfleetError | None = None
     unrecorded: bool = False
     """A job failed in a way that could not even be written down."""
+    earlier: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    """Folders that had a result before the first job, and which file it was."""
+
+    def begin(self, root: Path, *, resume: bool) -> None:
+        """Note where results go, and which are there already and are not asked for again."""
+        self.root = root
+        if resume or not root.is_dir():
+            return
+        with suppress(OSError, StoreError):  # the first job says it
+            self.earlier = {folder: _file(folder) for folder in find_results(root)}
 
     def close(self) -> int:
         """Print what was produced, log the summary of a sweep, return the exit code."""
@@ -39,8 +56,13 @@ class Invocation:
             return self._code([])
         if self.mistake is not None:  # what an earlier run left there is not what was asked for
             return self._code([])
-        results = [(folder, load_result(folder)) for folder in find_results(root)]
+        found = list(find_results(root))
+        left = [folder for folder in found if self.earlier.get(folder) == _file(folder)]
+        results = [(folder, load_result(folder)) for folder in found if folder not in left]
         show(root, results)
+        if left:
+            names = ", ".join(str(folder.relative_to(root)) for folder in left)
+            say(f"Also there, from before: {names}.")
         if len(results) > 1 or (root / "multirun.yaml").exists():
             self._log_summary(root, bool(results))
         if self.interrupted:
@@ -91,6 +113,12 @@ def show(root: Path, results: list[tuple[Path, Result]]) -> None:
 def _profile(folder: Path, result: Result) -> Profile | None:
     finished = result.status == "finished"
     return load_profile(source_of(folder, result)) if finished else None
+
+
+def _file(folder: Path) -> tuple[int, int]:
+    """What tells a result from one that is written in its place."""
+    state = (folder / RESULT).stat()
+    return state.st_ino, state.st_mtime_ns
 
 
 def say(text: str) -> None:
