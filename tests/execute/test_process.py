@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -145,6 +146,14 @@ time.sleep(600)
     ended = ProcessExecutor(python).execute(tmp_path, timeout_seconds=1, on_event=look)
     assert seen == [False]
     assert (ended.code, ended.timed_out) == (-signal.SIGTERM, True)
+
+
+def test_a_timeout_longer_than_any_clock_counts_is_none(executing, tmp_path, monkeypatch):
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    python = executing("import time; time.sleep(0.2)")
+    ended = ProcessExecutor(python).execute(tmp_path, timeout_seconds=1e12, on_event=lambda _: None)
+    assert (ended.code, ended.timed_out, raised) == (0, False, [])
 
 
 def test_a_runner_that_ended_in_time_is_not_late_because_its_events_are(executing, tmp_path):

@@ -192,7 +192,7 @@ class _Run:
             EngineError: the engine does not answer any more.
         """
         log_path = self._job_dir / LOG
-        timer = threading.Timer(timeout_seconds, self._expire)
+        timer = threading.Timer(min(timeout_seconds, threading.TIMEOUT_MAX), self._expire)
         timer.daemon = True
         try:
             with log_path.open("wb", buffering=0) as log, Output(log, self._on_event) as output:

@@ -54,7 +54,7 @@ class ProcessExecutor:
         with log.open("wb", buffering=0) as log_file, Output(log_file, on_event) as output:
             process = self._started(job_dir)
             with _watched(process, output) as runner:
-                timer = threading.Timer(timeout_seconds, runner.expire)
+                timer = threading.Timer(min(timeout_seconds, threading.TIMEOUT_MAX), runner.expire)
                 timer.daemon = True
                 try:
                     timer.start()
