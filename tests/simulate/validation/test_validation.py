@@ -205,6 +205,7 @@ def test_the_command_compares_again_and_writes_what_it_shows(tmp_path, capsys):
     [
         (["--loads", "1.2"], "--loads: input should be less than 1 (got 1.2)"),
         (["--loads", "nan"], "--loads"),
+        (["--loads", "0.5", "0.50000001"], "--loads: name every load once (got [0.5, 0.50000001])"),
         (["--rounds", "0"], "--rounds"),
         (["--processes", "1"], "--processes"),
         (["--seconds", "inf"], "--seconds"),
@@ -218,6 +219,17 @@ def test_mistakes_are_said_before_anything_is_measured(words, said, capsys, tmp_
     assert main(["validate", *words]) == 2
     assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("rates", "said"), [([], "holds no complete round"), ([1.0], "rates_rps has not as many")]
+)
+def test_a_plan_without_a_rate_of_each_load_is_no_traceback(tmp_path, capsys, rates, said):
+    root = measured(tmp_path / "v", rounds=1)
+    plan = json.loads((root / "plan.json").read_text())
+    (root / "plan.json").write_text(json.dumps({**plan, "rates_rps": rates}))
+    assert main(["validate", "--again", str(root)]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_nothing_complete_is_said(tmp_path, capsys):

@@ -109,7 +109,8 @@ def _plan(parsed: argparse.Namespace) -> Plan:
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        said = first["msg"][0].lower() + first["msg"][1:]
+        said = first["msg"].removeprefix("Value error, ")
+        said = said[0].lower() + said[1:]
         raise ConfigError(f"--{first['loc'][0]}: {said} (got {first['input']!r}).") from None
 
 

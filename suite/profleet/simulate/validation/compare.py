@@ -57,7 +57,7 @@ def compare(root: Path, said: Callable[[str], object] = lambda text: None) -> Va
     """
     plan = load_document(root / PLAN, PLAN_SCHEMA, Plan)
     rounds = list(_complete(root, plan))
-    if not rounds:
+    if not rounds or not plan.rates_rps:
         raise StoreError(f"{root} holds no complete round. Measure again with `profleet validate`.")
     sweeps = [load_profile(sweep_folder(root, n)) for n in range(len(rounds) + 1)]
     results = []

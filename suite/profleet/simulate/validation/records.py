@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from profleet.profile.schema import Record, Timestamp
 
@@ -37,6 +37,19 @@ class Plan(Record):
     rates_rps: list[float] = Field(
         default_factory=list, description="of each load, from the first sweep; empty before it"
     )
+
+    @field_validator("loads")
+    @classmethod
+    def _in_folders_of_their_own(cls, loads: list[float]) -> list[float]:
+        if len({f"{load:g}" for load in loads}) < len(loads):
+            raise ValueError("name every load once")
+        return loads
+
+    @model_validator(mode="after")
+    def _a_rate_of_each_load(self) -> Self:
+        if self.rates_rps and len(self.rates_rps) != len(self.loads):
+            raise ValueError("rates_rps has not as many rates as there are loads")
+        return self
 
     @property
     def estimated_seconds(self) -> float:
