@@ -190,6 +190,7 @@ def test_in_a_sweep_a_missing_image_fails_its_own_job_only(shop):
     assert done.returncode == 1
     assert [result["status"] for result in shop.results()] == ["finished", "failed"]
     assert "no image" in shop.results()[1]["reason"]
+    assert shop.results()[1]["executor"] == "docker"
 
 
 # -- engines -------------------------------------------------------------------------------------

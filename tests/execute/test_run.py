@@ -95,7 +95,8 @@ def test_resume_skips_what_is_finished(shop):
         ("model=tiny@>=2,<3", "Versions: 1.0.0"),
         ("model=tiny,other", "add -m"),
         ("batch_sizes=1,2", "batch_sizes=[1,2]"),
-        ("batch_sizes=4", "a list such as [1,2]"),
+        ("batch_sizes=4", "a list such as batch_sizes=[4]"),
+        ("manifests=mine", "a list such as manifests=[mine]"),
         ("store=", "store is empty"),
         ("store=null", "store is empty"),
         ("store='~/results'", "in full"),
@@ -130,6 +131,22 @@ def test_ranges_of_versions_need_no_quotes(shop):
     )
     assert done.returncode == 1
     assert [result["status"] for result in shop.results()] == ["finished", "finished", "failed"]
+
+
+def test_a_sweep_without_a_model_says_so_in_its_table(shop):
+    done = shop.run("-m", "framework=onnxruntime,openvino")
+    assert done.returncode == 1
+    assert "no model" in done.stdout
+    assert "name one model=... or one suite=..." in done.stdout
+
+
+def test_a_suite_that_does_not_exist_is_named_in_the_table(shop):
+    done = shop.run("-m", "suite=no-such-suite,neither")
+    assert done.returncode == 1
+    assert [result["stack"]["model"] for result in shop.results()] == [
+        "suite:no-such-suite", "suite:neither",
+    ]  # fmt: skip
+    assert "None" not in done.stdout
 
 
 def test_a_job_that_cannot_be_resolved_leaves_the_sweep_alone(shop):

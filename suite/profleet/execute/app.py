@@ -81,10 +81,8 @@ def _task(config: DictConfig) -> None:
         if multirun:
             sweep = Path(hydra_config.sweep.dir)
             sweep_id = _sweep_id(sweep, Path(config.store).expanduser().absolute())
-            asked = _asked(config)
-            suite = asked.pop("suite")
             resume = _may_resume(config)
-            if _record(folder, StackRef(**asked), suite, sweep_id, error, resume=resume):
+            if _record(folder, *_asked(config), sweep_id, error, resume=resume):
                 with suppress(ConfigError):  # it may be what is wrong
                     _track(folder, tracking_of(config))
         else:
@@ -109,8 +107,8 @@ def _execute_all(config: DictConfig, folder: Path, sweep: Path | None) -> None:
         except ProfleetError as error:
             if not is_sweep:
                 raise
-            resume = settings.resume
-            _record(place, job.reference, settings.suite, sweep_id, error, resume=resume)
+            asked = (job.reference, settings.executor.kind, settings.suite)
+            _record(place, *asked, sweep_id, error, resume=settings.resume)
 
 
 def _execute(job: Job, folder: Path, sweep_id: str | None, counter: str) -> None:
@@ -158,6 +156,7 @@ def _track(folder: Path, tracking: TrackingSettings) -> None:
 def _record(
     folder: Path,
     stack: StackRef,
+    executor: str,
     suite: str | None,
     sweep_id: str | None,
     error: ProfleetError,
@@ -174,7 +173,7 @@ def _record(
     if resume and ((folder / RESULT).exists() or any(folder.glob(f"*/{RESULT}"))):
         return False
     ticket = Ticket(
-        run_id="", run_key="", lock_sha256="", executor="", stack=stack, sweep_id=sweep_id,
+        run_id="", run_key="", lock_sha256="", executor=executor, stack=stack, sweep_id=sweep_id,
         suite=suite, timeout_seconds=0.0, started_at=now(), batch_sizes=(), notes=(),
     )  # fmt: skip
     with suppress(StoreError, OSError):
@@ -190,12 +189,15 @@ def _record(
     return False
 
 
-def _asked(config: DictConfig) -> dict[str, Any]:
-    """Return the references as they were written: they may be what cannot be resolved."""
-    written = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(written, dict)
-    stack = {key: str(written[key]) for key in ("model", "framework", "hardware")}
-    return {**stack, "suite": written["suite"]}
+def _asked(config: DictConfig) -> tuple[StackRef, str, str | None]:
+    """Return stack, executor and suite as they were written: they may be what is wrong."""
+    written: Any = OmegaConf.to_container(config, resolve=False)
+    suite, executor = written.get("suite"), written.get("executor")
+    stack = {key: str(written.get(key)) for key in ("model", "framework", "hardware")}
+    if written.get("model") is None:
+        stack["model"] = "no model" if suite is None else f"suite:{suite}"
+    kind = executor.get("kind", "") if isinstance(executor, dict) else ""
+    return StackRef(**stack), str(kind), suite
 
 
 def _note(config: DictConfig, key: str) -> None:

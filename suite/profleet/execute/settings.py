@@ -298,7 +298,9 @@ def _sentence(model: type[BaseModel], error: ValidationError, plain: Any) -> str
         tags = [tag.strip("'") for tag in first["ctx"]["expected_tags"].split(", ")]
         message = f"unknown kind '{first['ctx']['tag']}'. {did_you_mean(first['ctx']['tag'], tags)}"
     elif first["type"] == "tuple_type":
-        message = f"must be a list such as [1,2] (got {first['input']!r})."
+        given = first["input"]
+        written = given if isinstance(given, str | int | float) else "1,2"
+        message = f"must be a list such as {location}=[{written}] (got {given!r})."
     elif first["type"] in {"model_type", "model_attributes_type"}:
         message = f"must be a group of keys with values (got {first['input']!r})."
     elif first["type"] == "too_short":

@@ -67,7 +67,7 @@ class Result(Record):
     run_id: str
     run_key: str
     stack: StackRef
-    executor: str | None = Field(default=None, description="process or docker; null: not planned")
+    executor: str | None = Field(default=None, description="process or docker; null: not known")
     image: str | None = Field(default=None, description="reference and id of the container image")
     sweep_id: str | None = None
     suite: str | None = None
@@ -286,6 +286,8 @@ def find_results(folder: Path, line: str = "profleet/result") -> Iterator[Path]:
             for entry in os.scandir(folder)
             if entry.is_dir(follow_symlinks=False) and not _is_copy(folder, entry.name)
         ]
+    except NotADirectoryError:
+        raise StoreError(f"{folder} is no folder: name the result folder itself.") from None
     except OSError as error:
         raise StoreError(f"{folder} cannot be read: {error.strerror or error}.") from error
     for entry in sorted(entries, key=_natural):
