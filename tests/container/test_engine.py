@@ -15,6 +15,7 @@ import docker
 import pytest
 import requests
 
+from profleet.container import engine as engine_module
 from profleet.container.engine import Engine, connect, explain
 from profleet.errors import EngineError
 
@@ -192,6 +193,14 @@ def test_each_failure_becomes_one_sentence(error: Exception, kind: str, words: s
     assert words in str(explained)
     assert str(explained).startswith("While starting run ab12")
     assert "me@" not in str(explained)
+
+
+def test_an_engine_behind_ssh_needs_a_package(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DOCKER_HOST", "ssh://me@far")
+    monkeypatch.setattr(engine_module, "find_spec", lambda _: None)
+    with pytest.raises(EngineError, match=r"ssh://far .* pip install 'docker\[ssh\]'") as got:
+        connect()
+    assert got.value.kind == "absent"
 
 
 def test_what_is_explained_already_stays():

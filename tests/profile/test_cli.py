@@ -91,6 +91,25 @@ def test_a_reused_result_shows_the_earlier_profile(sweep, tmp_path, capsys):
     assert (tmp_path / "plots" / "cdf.png").exists()
 
 
+def test_plots_of_one_profile_go_where_they_are_asked_to(tmp_path):
+    make_profile_dir(tmp_path / "run", batch_sizes=(1,))
+    assert show(tmp_path / "run", "--output", tmp_path / "pictures") == 0
+    assert (tmp_path / "pictures" / "cdf.png").exists()
+    assert not (tmp_path / "run" / "plots").exists()
+
+
+def test_a_file_is_no_result_folder(sweep):
+    with pytest.raises(StoreError, match=r"profile\.json is no folder"):
+        show(sweep / "0" / "profile.json")
+
+
+def test_lost_samples_are_one_sentence(tmp_path):
+    make_profile_dir(tmp_path, batch_sizes=(1,))
+    (tmp_path / "samples.parquet").unlink()
+    with pytest.raises(StoreError, match=r"samples\.parquet is missing\. Restore"):
+        show(tmp_path)
+
+
 def test_folders_without_results_are_a_mistake(tmp_path):
     with pytest.raises(StoreError, match="holds no result"):
         show(tmp_path)

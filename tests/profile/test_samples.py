@@ -154,11 +154,12 @@ def test_too_long_a_parquet_file_is_not_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("read", [Samples.from_npz, Samples.from_parquet])
 def test_missing_and_damaged_files_are_one_sentence(tmp_path, read):
-    with pytest.raises(StoreError, match="No such file"):
+    with pytest.raises(StoreError, match=r"No such file|is missing"):
         read(tmp_path / "nothing")
     (tmp_path / "noise").write_bytes(b"PK\x03\x04 this is no archive" * 20)
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match="cannot be read") as got:
         read(tmp_path / "noise")
+    assert not str(got.value).endswith("..")
 
 
 @pytest.mark.parametrize("kind", ["npz", "parquet"])

@@ -87,6 +87,19 @@ def test_a_folder_without_results_is_a_mistake(
     assert str(folder) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--tracking-uri", "--store"])
+def test_a_place_that_takes_no_run_is_a_mistake(
+    option: str, sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "results.txt"
+    wrong.touch()
+    assert main(["log", str(sweep), option, str(wrong)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"{option} " in told.err
+    assert "later" not in told.err, "the same command would fail again"
+
+
 def test_an_absent_server_is_tried_once(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     address = f"http://127.0.0.1:{free_port('127.0.0.1', 0)}"
     assert main(["log", str(sweep), "--tracking-uri", address]) == 1

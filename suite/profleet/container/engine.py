@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from profleet.errors import EngineError
@@ -98,6 +99,12 @@ def connect(timeout_seconds: float = 60.0) -> Engine:
     from docker.utils import kwargs_from_env
 
     endpoint = os.environ.get("DOCKER_HOST") or DEFAULT_ENDPOINT
+    if endpoint.startswith("ssh:") and find_spec("paramiko") is None:
+        raise EngineError(
+            f"The engine at {_without_user(endpoint)} is reached through SSH, which needs another "
+            "package: pip install 'docker[ssh]'.",
+            "absent",
+        )
     try:
         arguments = {"base_url": endpoint, **kwargs_from_env()}
         client = docker.DockerClient(version="auto", timeout=timeout_seconds, **arguments)

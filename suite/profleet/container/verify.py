@@ -110,7 +110,8 @@ def _base(engine: Engine, record: ImageRecord) -> Finding:
         return Finding("base", "not checked", f"{name} ({base_id[:19]}) is not on this engine")
     if not base.layers or record.layers[: len(base.layers)] != base.layers:
         return Finding("base", "failed", f"its first layers are not those of {name}")
-    return Finding("base", "passed", f"{name}, {len(base.layers)} layers")
+    layers = "1 layer" if len(base.layers) == 1 else f"{len(base.layers)} layers"
+    return Finding("base", "passed", f"{name}, {layers}")
 
 
 def _packages(inside: Mapping[str, str], recipe: Recipe) -> Finding:

@@ -36,9 +36,7 @@ def add_parsers(subparsers: Any) -> None:
         help="print a JSON array instead: path, result and profile of every job",
     )
     show.add_argument("--no-plots", action="store_true", help="write no plots")
-    show.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder for the plots of a comparison"
-    )
+    show.add_argument("--output", type=Path, metavar="DIR", help="another folder for the plots")
     show.set_defaults(execute=show_profiles)
 
 
@@ -67,7 +65,7 @@ def show_profiles(parsed: argparse.Namespace) -> int:
     else:
         _print(jobs, compare=len(parsed.folders) > 1)
     if not parsed.no_plots:
-        _plot(jobs, _comparison_folder(parsed))
+        _plot(jobs, _plot_folder(parsed))
     return 1 if len(jobs) == 1 and jobs[0][2] is None else 0
 
 
@@ -115,31 +113,31 @@ def _print(jobs: list[Job], *, compare: bool) -> None:
         tables.print_comparison(profiles, console)
 
 
-def _plot(jobs: list[Job], comparison: Path | None) -> None:
+def _plot(jobs: list[Job], output: Path | None) -> None:
     from profleet.profile.store import load_samples, source_of
     from profleet.report.plots import write_comparison, write_plots
 
     profiles = [profile for _, _, profile in jobs if profile is not None]
     try:
         if len(jobs) > 1:
-            if comparison is None:
+            if output is None:
                 _say("No comparison plots: name a folder for them with --output DIR.")
             else:
-                _list(write_comparison(profiles, comparison))
+                _list(write_comparison(profiles, output))
             return
         for folder, result, profile in jobs:
             if profile is not None:
                 samples = load_samples(source_of(folder, result))
-                _list(write_plots(profile, samples, folder / "plots"))
+                _list(write_plots(profile, samples, output or folder / "plots"))
     except OSError as error:
         raise ConfigError(
             f"{error.filename or 'The plots'} cannot be written: {error.strerror}. Use "
-            "--no-plots, or copy the result to a folder that can be written."
+            "--no-plots, or name a folder that can be written with --output DIR."
         ) from error
 
 
-def _comparison_folder(parsed: argparse.Namespace) -> Path | None:
-    """``--output``; without it a single folder of many jobs keeps its own comparison."""
+def _plot_folder(parsed: argparse.Namespace) -> Path | None:
+    """``--output``; without it a single folder, of one job or of many, keeps its own plots."""
     if parsed.output is not None or len(parsed.folders) > 1:
         return parsed.output  # type: ignore[no-any-return]  # argparse is untyped
     folder: Path = parsed.folders[0]

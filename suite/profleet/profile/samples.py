@@ -163,8 +163,11 @@ class Samples:
             codes = pa.compute.index_in(phases, value_set=pa.array(PHASES)).fill_null(-1)
             columns = {name: table[name].to_numpy() for name in COLUMNS if name != "phase"}
             return cls(phase=codes.to_numpy().astype(np.int8), **columns)
+        except FileNotFoundError:
+            raise StoreError(f"{path} is missing. Restore the file or measure again.") from None
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            raise StoreError(f"The samples in {path} cannot be read: {error}.") from error
+            said = str(error).rstrip(".")
+            raise StoreError(f"The samples in {path} cannot be read: {said}.") from error
 
 
 def _listed(names: dict[str, zipfile.ZipInfo]) -> str:

@@ -11,9 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from profleet.errors import ProfleetError, StoreError, TrackingError
-from profleet.tracking.session import DATABASE, EXPERIMENT
+from profleet.tracking.session import DATABASE, EXPERIMENT, SCHEMES
 
 if TYPE_CHECKING:
     from profleet.execute.settings import TrackingSettings
@@ -81,6 +82,18 @@ def _settings(parsed: argparse.Namespace, folder: Path) -> TrackingSettings:
     )
 
 
+def _check_destination(parsed: argparse.Namespace) -> None:
+    """Refuse a place that can never take a run: sending it there later would not help."""
+    uri, store = parsed.tracking_uri, parsed.store
+    if uri is not None and urlsplit(uri).scheme.partition("+")[0] not in SCHEMES:
+        raise ProfleetError(
+            f"--tracking-uri '{uri}' names neither a database nor a server; say "
+            "sqlite:///FOLDER/profleet.db or http://HOST:5000, or --store DIR for a folder."
+        )
+    if store is not None and store.exists() and not store.is_dir():
+        raise StoreError(f"--store {store} is no folder: name one, or one to be made.")
+
+
 # -- log -----------------------------------------------------------------------------------------
 
 
@@ -88,6 +101,7 @@ def _log(parsed: argparse.Namespace) -> int:
     """Log every result below the folders, then the sweeps they belong to; one line each."""
     from profleet.tracking.log import UnreachableError
 
+    _check_destination(parsed)
     folders = [folder.absolute() for folder in parsed.folders]
     wanted = _wanted(folders)
     failed = False
