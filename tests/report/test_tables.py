@@ -123,6 +123,17 @@ def test_a_narrow_terminal_loses_nothing():
     assert "…" not in screen.getvalue()
 
 
+@pytest.mark.parametrize("executor", ["process", "docker"])
+def test_a_usual_terminal_keeps_names_whole(tmp_path, executor):
+    made = load_result(make_profile_dir(tmp_path, model="squeezenet", framework="onnxruntime"))
+    screen = io.StringIO()
+    console = Console(file=screen, width=80, force_terminal=True, color_system=None, markup=False)
+    print_jobs([JobRow("0", made.model_copy(update={"executor": executor}))], console)
+    lines = screen.getvalue().splitlines()
+    assert any("squeezenet  onnxruntime" in line for line in lines)
+    assert all(len(line) <= 80 for line in lines)
+
+
 def test_foreign_text_cannot_drive_the_terminal(capsys, tmp_path):
     reason = "a\x1b[2Jb\x07c\r[red]d[/red]"
     result = load_result(make_profile_dir(tmp_path, status="failed", reason=reason))

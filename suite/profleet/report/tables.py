@@ -48,6 +48,8 @@ from profleet.report.cells import (
 )
 
 WIDE = 100_000
+USUAL_WIDTH = 80  # of a terminal
+SHORT_NAME = 16
 INTERVAL = f"[{100 * CONFIDENCE:g} % CI]"
 
 
@@ -101,12 +103,26 @@ def print_profile(profile: Profile, console: Console | None = None) -> None:
 def print_jobs(jobs: Sequence[JobRow], console: Console | None = None) -> None:
     """Print one row a job, then why those that did not finish have no profile."""
     console = console or make_console()
-    console.print(jobs_table(jobs))
+    table = jobs_table(jobs)
+    natural = console.measure(table, options=console.options.update(max_width=WIDE)).maximum
+    if USUAL_WIDTH <= console.width < natural:
+        _fold_at_spaces(table)
+    console.print(table)
     failed = [job.result for job in jobs if job.result.status != "finished"]
     if failed:
         console.print()
     for result in failed:
         console.print(reason_text(result))
+
+
+def _fold_at_spaces(table: Table) -> None:
+    """Fold headers and statuses rather than short names, which have no spaces."""
+    for column in table.columns:
+        longest = max((len(str(cell)) for cell in column.cells), default=0)
+        if column.header in {"model", "framework", "executor"}:
+            column.no_wrap = longest <= SHORT_NAME
+        elif column.header in {"first batch", "best batch"}:
+            column.max_width = max(longest, len("first"), len("batch"))
 
 
 def reason_text(result: Result) -> Text:
