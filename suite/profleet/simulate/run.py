@@ -35,7 +35,7 @@ from profleet.simulate import policies
 from profleet.simulate.engine import allocate, choose, invariants, link
 from profleet.simulate.engine import layout as at
 from profleet.simulate.engine.batching import MOST_ASKED
-from profleet.simulate.engine.outcome import Closing, close, in_system, outcome
+from profleet.simulate.engine.outcome import Closing, close, outcome, unanswered
 from profleet.simulate.engine.state import CHUNK_TYPES, Chunk, State, Tables, own
 from profleet.simulate.feed import Feed, nothing
 from profleet.simulate.random import Streams
@@ -205,7 +205,7 @@ class _Replication:
     def _more_arrivals(self) -> Arrivals:
         """The next chunk; after the last one, closes the books of what is counted by time."""
         if self.carried is None and self.feed.counts:
-            self.carried = in_system(self.fleet, self.state, self.wanted, counted=False)
+            self.carried = unanswered(self.fleet, self.state, self.wanted)
         arrivals = self.feed.next()
         if arrivals is None:
             scalar = self.state.scalar

@@ -412,6 +412,18 @@ def test_what_was_there_when_a_timed_warm_up_ended_is_counted_once() -> None:
         assert simulate(of, stream, policy(), timed, chunk=chunk).outcome.served.tolist() == [1]
 
 
+@pytest.mark.parametrize("chunk", [1, 1000])
+def test_what_was_there_when_the_warm_up_ended_and_is_dropped_is_not_served(chunk: int) -> None:
+    stream = arrivals([0, 1, 2, 20, 40])
+    of = fleet([1], [service([15])], outages=[(25, 0, DOWN)])
+    by, period = policy(on_failure="drop"), Period(warmup_requests=3)
+    outcome = simulate(of, stream, by, period, chunk=chunk).outcome
+    # One is done before the window opens at 20; the others go down with the replica.
+    assert outcome.window_ns == (20, 40)
+    assert outcome.completed.tolist() == outcome.served.tolist() == [0]
+    assert outcome.dropped.sum() == 2
+
+
 def test_a_duration_stops_at_once() -> None:
     stream = arrivals([0, 4, 40])
     outcome = simulate(

@@ -192,7 +192,7 @@ def state(
         turn=np.zeros(models, dtype=np.int64),
         link_free=np.zeros((groups, 2), dtype=np.int64),
         injected=np.zeros(models, dtype=np.int64),
-        counted=np.zeros((cells, 2), dtype=np.int64),
+        counted=np.zeros((cells, at.COUNTED_COLUMNS), dtype=np.int64),
         dropped=np.zeros((cells, len(DROPS)), dtype=np.int64),
         offered=np.zeros(groups, dtype=np.int64),
         histogram=np.zeros((cells, len(SPANS), histogram.BUCKETS), dtype=np.int64),

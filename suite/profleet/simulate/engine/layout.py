@@ -109,6 +109,8 @@ WAKES_AT: Final = 1
 # Columns of what is counted per cell.
 RETRIED: Final = 0
 MET: Final = 1
+LOST: Final = 2  # of the warm-up, whenever they were dropped
+COUNTED_COLUMNS: Final = 3
 
 # What a replica adds up besides (int64), from the end of the warm-up.
 UP_TIME: Final = 0

@@ -31,8 +31,8 @@ def close(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted, carried: Ints
         f: the engine's tables.
         s: the engine's state.
         wanted: features.
-        carried: requests that were in the system when the warm-up ended, of each model; None: as
-            many as now.
+        carried: what ``unanswered`` gave when the warm-up ended; None: the system held as many
+            requests then as now.
     """
     end = int(s.scalar[at.NOW])
     start = min(int(s.scalar[at.WINDOW]), end)
@@ -53,7 +53,7 @@ def close(fleet: FleetArrays, f: Tables, s: State, wanted: Wanted, carried: Ints
     if carried is None:
         served = served + in_system(fleet, s, wanted, counted=True)
     else:
-        served = served + carried - in_system(fleet, s, wanted, counted=False)
+        served = served + carried - unanswered(fleet, s, wanted)
     return Closing(end, served, s.batches.copy(), busy, up, energy)
 
 
@@ -67,6 +67,15 @@ def in_system(fleet: FleetArrays, s: State, wanted: Wanted, counted: bool | None
         here = here[(s.request[at.ARRIVED, here] >= s.scalar[at.WINDOW]) == counted]
     model = s.small[at.MODEL, here] if wanted["MODELS"] else np.zeros(len(here), dtype=np.int32)
     return np.bincount(model, minlength=len(fleet.models)).astype(np.int64)
+
+
+def unanswered(fleet: FleetArrays, s: State, wanted: Wanted) -> Ints:
+    """Requests of the warm-up that are in the system or were dropped, of each model, ``(M,)``.
+
+    It becomes less only as they are answered.
+    """
+    lost = s.counted[:, at.LOST].reshape(-1, len(fleet.models)).sum(axis=0)
+    return in_system(fleet, s, wanted, counted=False) + lost
 
 
 def outcome(fleet: FleetArrays, s: State, wanted: Wanted, closing: Closing) -> Outcome:

@@ -16,6 +16,7 @@ from profleet.simulate.engine.layout import (
     FREE,
     IN_SYSTEM,
     LATENCY,
+    LOST,
     MAX_RETRIES,
     MET,
     NEXT,
@@ -96,6 +97,8 @@ def drop(s: State, f: Tables, slot: int, cell: int, reason: int, now: int) -> No
     scalar[SOJOURN] += now - arrived
     if arrived >= scalar[WINDOW]:
         s.dropped[cell, reason] += 1
+    else:
+        s.counted[cell, LOST] += 1
     if TABLE:
         note(s, f, slot, NONE, cell, now, NONE, NONE, 0, reason)
     free(s, slot)

@@ -62,7 +62,7 @@ class State(NamedTuple):
     turn: Ints  # (M,): round robin
     link_free: Ints  # (G, 2): when the link can send, receive
     injected: Ints  # (M,)
-    counted: Ints  # (C, 2): retried, met
+    counted: Ints  # (C, 3): retried, met, lost
     dropped: Ints  # (C, reasons)
     offered: Ints  # (G,)
     histogram: Ints  # (C, spans, buckets)
