@@ -200,3 +200,43 @@ def test_a_warm_up_too_short_to_fill_the_fleet_is_told():
     short = theory(0.7, 1000, router="round_robin", requests=10_000).result()
     assert any("still filling" in note for note in short.notes)
     assert not theory(0.7, 1000, router="round_robin", requests=100_000).result().notes
+
+
+def noted(**given: Any) -> str:
+    return " ".join(profleet.simulate({"preset": "theory"}, **given).result().notes)
+
+
+def test_a_trace_shorter_than_what_was_asked_for_is_told(tmp_path):
+    path = tmp_path / "trace.csv"
+    path.write_text("t\n" + "".join(f"{second / 10}\n" for second in range(100)))
+    trace = {"preset": "csv", "path": str(path), "csv": {"time": "t"}}
+    assert "100 of the 500 requests asked for" in noted(workload=trace, requests=500)
+    assert "of the 30 s asked for" in noted(workload=trace, duration_s=30)
+    for asked in ({"requests": 100}, {"requests": 60}, {"duration_s": 8}, {}):
+        assert "asked for" not in noted(workload=trace, **asked)
+    assert "asked for" not in noted(workload=trace | {"loop": True}, requests=500)
+
+
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [
+        ("router=slo_aware", {"router": "slo_aware"}),
+        ("batching=deadline", {"batching": "deadline"}),
+        ("queue.order=edf", {"queue": {"order": "edf"}}),
+    ],
+)
+def test_what_goes_by_deadlines_where_there_are_none_is_told(key, given):
+    short = {"requests": 500, "replications": 1}
+    workload = {"kind": "poisson", "load": 0.5}
+    assert f"{key} goes by deadlines" in noted(workload=workload, **given, **short)
+    assert "deadlines" not in noted(workload=workload, slo={"p99_ms": 50}, **given, **short)
+    due = workload | {"deadline_ms": 50}
+    assert "deadlines" not in noted(workload=due, **given, **short)
+
+
+def test_a_timeline_after_the_end_is_told(tmp_path):
+    workload = {"kind": "poisson", "load": 0.5}
+    given = {"workload": workload, "requests": 500, "replications": 1}
+    given |= {"trace": True, "folder": tmp_path}
+    assert "The timeline is empty" in noted(trace_window_ms=[90_000, 99_000], **given)
+    assert "timeline" not in noted(trace_window_ms=[0, 10], **given)

@@ -234,7 +234,7 @@ def _levels(job: Job, rows: pd.DataFrame, folder: Path) -> list[Path]:
         waiting.set_ylabel("Waiting requests")
         busy.set_ylabel("Busy replicas")
         busy.set_xlabel("Simulated time, s")
-        busy.set_xlim(0, float(end))
+        busy.set_xlim(0, float(end) or 1.0)
         for axes in (waiting, busy):
             axes.set_ylim(bottom=0, top=max(1.0, axes.get_ylim()[1]))
         replications = rows["replication"].nunique()

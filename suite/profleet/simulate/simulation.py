@@ -125,7 +125,7 @@ class Simulation:
             none = "Interrupted before the first replication was finished."
             return SimulationResult(status="interrupted", reason=none, **known)
         summary = self.summary()
-        known["notes"] += advice(settings, self.outcomes, summary)
+        known["notes"] += advice(scene.settings, self.outcomes, summary, scene.workload)
         done, wanted = len(self.outcomes), settings.replications
         reason = f"Interrupted after {done} of {wanted} replications." if done < wanted else None
         return SimulationResult(

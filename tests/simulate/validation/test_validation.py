@@ -209,7 +209,7 @@ def test_the_command_compares_again_and_writes_what_it_shows(tmp_path, capsys):
         (["--rounds", "0"], "--rounds"),
         (["--processes", "1"], "--processes"),
         (["--seconds", "inf"], "--seconds"),
-        (["--again", "nowhere"], "plan.json is missing"),
+        (["--again", "nowhere"], "nowhere holds no plan.json: name a folder that"),
         (["--model", "nothing"], "Unknown model 'nothing'"),
         (["--model", "it's"], "is not a manifest name"),
     ],

@@ -55,6 +55,8 @@ def compare(root: Path, said: Callable[[str], object] = lambda text: None) -> Va
     Raises:
         StoreError: no round is complete, or a file is missing or damaged.
     """
+    if not (root / PLAN).is_file():
+        raise StoreError(f"{root} holds no {PLAN}: name a folder that `profleet validate` wrote.")
     plan = load_document(root / PLAN, PLAN_SCHEMA, Plan)
     rounds = list(_complete(root, plan))
     if not rounds or not plan.rates_rps:
