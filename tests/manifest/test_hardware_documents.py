@@ -101,7 +101,7 @@ WRONG = [
     (("kind",), "quantum", "kind: 'quantum' is not allowed here."),
     (("detect",), "local", "detect: what is roofline is not detected"),
     (("calibration",), {"fitted_on": "x", "compute_efficiency": figure(1.2, "1")},
-     "calibration.compute_efficiency: 1.2 1 is impossible: a share is at most 1"),
+     "calibration.compute_efficiency: 1.2 is impossible: a share is at most 1"),
     (("price",), figure(-1, "USD/h"), "price: -1 USD/h is negative"),
 ]  # fmt: skip
 

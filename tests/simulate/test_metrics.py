@@ -240,3 +240,21 @@ def test_a_timeline_after_the_end_is_told(tmp_path):
     given |= {"trace": True, "folder": tmp_path}
     assert "The timeline is empty" in noted(trace_window_ms=[90_000, 99_000], **given)
     assert "timeline" not in noted(trace_window_ms=[0, 10], **given)
+
+
+def test_a_fleet_that_answers_nothing_is_no_stable_one():
+    group = {"name": "down", "count": 2, "failures": {"outages": [{"at_s": 0}]},
+             "service": {"dist": "deterministic", "mean_ms": 1.0}}  # fmt: skip
+    simulation = profleet.simulate(
+        {"preset": "assumed", "groups": [group]},
+        {"kind": "poisson", "rate": 100.0},
+        router="random",
+        batching="none",
+        requests=500,
+        replications=2,
+        queue={"on_failure": "drop"},
+    )
+    summary = simulation.summary()
+    assert summary.metrics["drop_ratio"].value == 1
+    assert summary.verdict == "overloaded"
+    assert summary.reasons[0].startswith("Every request was dropped")

@@ -201,6 +201,13 @@ def test_the_executor_and_its_image_are_tags(result: Path) -> None:
     assert tags["profleet.image"] == "localhost/profleet/x:1 sha256:11"
 
 
+@pytest.mark.parametrize("name", ["samples.parquet", "lock.json", "job.json", "environment.json"])
+def test_a_file_that_the_result_names_and_that_is_lost_is_named(result: Path, name: str) -> None:
+    (result / name).unlink()
+    with pytest.raises(StoreError, match=rf"{name} is missing"):
+        record_of(result)
+
+
 @pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000])
 def test_a_damaged_file_is_named(result: Path, content: str) -> None:
     (result / "job.json").write_text(content, "utf-8")

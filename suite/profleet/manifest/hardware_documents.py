@@ -78,7 +78,7 @@ class _Check:
                 must = "must not be negative" if self.zero else "must be above 0"
                 raise ValueError(f"{each.value} {each.unit} is impossible: it {must}")
         if self.dimension == "share" and figure.base > 1:
-            raise ValueError(f"{figure.value} {figure.unit} is impossible: a share is at most 1")
+            raise ValueError(f"{figure.value} is impossible: a share is at most 1")
         return figure
 
 

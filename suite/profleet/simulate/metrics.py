@@ -133,7 +133,8 @@ def judge(
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Say whether the fleet keeps up; arguments as for ``summarize``.
 
-    ``overloaded``: the fleet or a group was offered as much work as it can do, or more.
+    ``overloaded``: the fleet or a group was offered as much work as it can do, or more; or it
+    answered no request at all.
     ``backlogged``: the load is below 1, and yet the number of waiting requests grew as long as
     requests arrived (the period is short, replicas were down, or batches do not fill).
     ``stable``: neither. A closed loop is stable: its users wait for their answers.
@@ -144,6 +145,8 @@ def judge(
             "period (requests or duration_s), or a higher rate."
         )
         return "stable", (none,)
+    if not any(outcome.completed.any() or outcome.in_system.any() for outcome in outcomes):
+        return "overloaded", ("Every request was dropped: drop_ratio and its causes say why.",)
     if any(outcome.closed for outcome in outcomes):
         return "stable", ()
     so = SHED if sheds else UNSTEADY

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from profleet import __version__
+from profleet.errors import StoreError
 from profleet.profile.metrics import Metric
 from profleet.profile.schema import Profile, Value, name_of
 from profleet.profile.store import (
@@ -82,12 +83,13 @@ def record_of(folder: Path) -> RunRecord:
     """Read a result folder, of a job that failed too; for a reused one, that of the earlier run.
 
     Raises:
-        StoreError: it is not a finished result folder, or a file in it is damaged.
+        StoreError: it is not a finished result folder, or a file in it is missing or damaged.
     """
     result = load_result(folder)
     source, sweep = source_of(folder, result), result.sweep_id
     if result.reused_from is not None:
         result = load_result(source)
+    _complete(source, result)
     profile = load_profile(source) if result.status == "finished" else None
     job, environment = _document(source / "job.json"), _document(source / "environment.json")
     machine = _part(environment, "before")
@@ -255,6 +257,16 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     for name in (*FILES, *FOLDERS):
         if (folder / name).exists():
             yield folder / name, name
+
+
+def _complete(folder: Path, result: Result) -> None:
+    """Refuse a folder that lost a file which its result names."""
+    for name in result.paths.values():
+        if name in FILES and not (folder / name).exists():
+            raise StoreError(
+                f"{folder / name} is missing, though result.json names it. Restore the file or "
+                "measure again."
+            )
 
 
 def _drawing(profile: Profile, folder: Path) -> Callable[[Path], object] | None:
