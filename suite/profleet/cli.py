@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -126,6 +128,7 @@ def _hydra(command: str, words: list[str]) -> int:
         from profleet.hardware.predict_app import main as application
     else:
         from profleet.simulate.plan_app import main as application
+    atexit.register(gc.freeze)  # else the collector walks through all of the libraries at exit
     return application(words)
 
 

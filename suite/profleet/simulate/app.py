@@ -52,7 +52,10 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         COMMAND.interrupted = True
     finally:
-        code = _close()
+        try:
+            code = _close()
+        finally:
+            aside.finish()
     return code
 
 
