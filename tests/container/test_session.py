@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import uuid
 from dataclasses import replace
@@ -180,3 +181,39 @@ def test_a_program_is_not_listened_to_for_longer_because_the_engine_is_slow(
     ) as made:
         made.start()
         assert made.ask(["sleep", "20"], seconds=0.1, at_most=1).code is None
+
+
+def test_a_connection_is_closed_when_it_is_done_with(
+    docker_engine: Engine, runner_image: ImageRecord, monkeypatch: pytest.MonkeyPatch
+):
+    """Not when garbage is collected: the SDK's stream and its response refer to each other."""
+    api = docker_engine.client.api
+    sockets = []
+
+    def noted(call: Any) -> Any:
+        def called(*arguments: Any, **options: Any) -> Any:
+            stream = call(*arguments, **options)
+            sockets.append(getattr(stream, "_sock", stream))
+            return stream
+
+        return called
+
+    for name in ("attach_socket", "exec_start"):
+        monkeypatch.setattr(api, name, noted(getattr(api, name)))
+    gc.disable()
+    try:
+        with Session(
+            docker_engine,
+            runner_image.id,
+            name=f"profleet-test-{uuid.uuid4().hex[:12]}",
+            label=owner.mine("listing", ""),
+            user=layout.USER,
+            host_config={"network_mode": "none"},
+        ) as made:
+            made.start()
+            assert made.ask(["echo", "on"], seconds=60, at_most=9).output == b"on\n"
+            attached, executed = (each.fileno() >= 0 for each in sockets)
+        assert (attached, executed) == (True, False)
+        assert sockets[0].fileno() < 0
+    finally:
+        gc.enable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -157,15 +158,16 @@ def _classic(
             forcerm=True,
             decode=True,
         )
-        for chunk in stream:
-            if "error" in chunk:
-                what = " ".join(str(chunk["error"]).split())
-                raise EngineError(f"While {doing}: {what}. It said last: {last}", "build")
-            for line in str(chunk.get("stream", "")).splitlines():
-                if line.strip():
-                    if not _OF_THE_BUILDER.match(line):
-                        last = _COLOR.sub("", line).strip() or last
-                    note(line.rstrip())
+        with contextlib.closing(stream):
+            for chunk in stream:
+                if "error" in chunk:
+                    what = " ".join(str(chunk["error"]).split())
+                    raise EngineError(f"While {doing}: {what}. It said last: {last}", "build")
+                for line in str(chunk.get("stream", "")).splitlines():
+                    if line.strip():
+                        if not _OF_THE_BUILDER.match(line):
+                            last = _COLOR.sub("", line).strip() or last
+                        note(line.rstrip())
     except Exception as error:
         raise explain(error, doing, engine.endpoint) from error
 

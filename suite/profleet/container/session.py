@@ -186,8 +186,8 @@ class Session:
                 for number, piece in frames_iter(self._output, tty=False):
                     on_output(number, piece)
             finally:
-                self._output.close()
-                self._output = None
+                output, self._output = self._output, None
+                _close(output)
             state = self._api.exec_inspect(made["Id"])
         if state.get("Running") or state.get("ExitCode") is None:
             return None
@@ -227,8 +227,10 @@ class Session:
 
     def _hush(self) -> None:
         if (output := self._output) is not None:
-            with contextlib.suppress(OSError):
-                getattr(output, "_sock", output).shutdown(socket.SHUT_RDWR)
+            connection = getattr(output, "_sock", output)
+            if connection is not None:  # it was not closed meanwhile
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def freeze(self) -> bool:
         """Stop everything in the container where it is; False where the container has ended.
@@ -277,7 +279,7 @@ class Session:
         with self._closing:
             if self._input is not None:
                 with contextlib.suppress(OSError):
-                    self._input.close()
+                    _close(self._input)
                 self._input = None
             with self._explained(f"removing the container {self._name}"):
                 try:
@@ -369,3 +371,14 @@ class Session:
             yield
         except (DockerException, RequestException, HTTPError, ConnectionError) as error:
             raise explain(error, doing, self._engine.endpoint) from error
+
+
+def _close(stream: Any) -> None:
+    """Close a connection that the SDK handed over.
+
+    Its file and its response refer to each other: closing the file alone leaves the connection
+    open until garbage is collected.
+    """
+    if (response := getattr(stream, "_response", None)) is not None:
+        response.close()
+    stream.close()
