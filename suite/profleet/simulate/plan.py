@@ -21,7 +21,13 @@ from profleet.simulate.service.catalog import Catalog
 from profleet.simulate.service.sources import Places, accepts
 from profleet.simulate.settings import REQUESTS, SimulateSettings
 from profleet.simulate.simulation import Scene, prepare, simulate_scene
-from profleet.simulate.workload.settings import Mixture, WorkloadSettings
+from profleet.simulate.workload.settings import (
+    Mixture,
+    Open,
+    Piecewise,
+    Trace,
+    WorkloadSettings,
+)
 
 PLAN_SCHEMA = f"{PLANS}/v1"
 OBJECTIVES = {"count": "replicas", "cost": "cost_per_hour", "energy": "energy_per_request_j"}
@@ -112,7 +118,8 @@ def plan(
         on_probe: told the hardware and every size that was simulated.
 
     Raises:
-        ConfigError: nothing is promised, the rate is relative, or a period is too short to tell.
+        ConfigError: nothing is promised, the rate is relative or not said, or a period is too short
+            to tell.
         ProfleetError: a profile, trace or setting cannot be used.
     """
     if not settings.slo.bounds:
@@ -124,6 +131,8 @@ def plan(
             f"{field} is a fraction of a fleet that is still looked for. Say how many requests "
             f"come per second: {field.removesuffix('load')}rate=5000."
         )
+    if _unsaid(settings.workload):
+        raise ConfigError("workload: say how many requests come per second: workload.rate=5000.")
     answers: list[Answer] = []
     interrupted = False
     try:
@@ -144,6 +153,12 @@ def _relative(workload: WorkloadSettings) -> str | None:
     relative = (name for name, each in clients.items() if each.arrivals.load is not None)
     name = next(relative, None)
     return None if name is None else f"workload.clients.{name}.arrivals.load"
+
+
+def _unsaid(workload: WorkloadSettings) -> bool:
+    """Whether nothing says how many requests come; traces and pieces say it themselves."""
+    itself = isinstance(workload, Trace | Piecewise)
+    return isinstance(workload, Open) and not itself and workload.rate is None
 
 
 def _result(settings: PlanSettings, answers: list[Answer], interrupted: bool) -> PlanResult:
