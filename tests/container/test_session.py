@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -46,6 +48,21 @@ class Podman:
     def remove_volume(self, name: str, **_: Any) -> None:
         self._perhaps("remove_volume")
         self.volumes.remove(name)
+
+
+@contextmanager
+def running(engine: Engine, image: ImageRecord) -> Iterator[Session]:
+    """A container without network."""
+    with Session(
+        engine,
+        image.id,
+        name=f"profleet-test-{uuid.uuid4().hex[:12]}",
+        label=owner.mine("listing", ""),
+        user=layout.USER,
+        host_config={"network_mode": "none"},
+    ) as made:
+        made.start()
+        yield made
 
 
 def podman_session(api: Podman) -> Session:
@@ -140,15 +157,7 @@ def test_a_container_that_says_too_much_of_its_memory_or_never_ends(
         return execute(made, command, on_output)
 
     monkeypatch.setattr(Session, "execute", forever)
-    with Session(
-        replace(docker_engine, cgroup_version="2"),
-        runner_image.id,
-        name=f"profleet-test-{uuid.uuid4().hex[:12]}",
-        label=owner.mine("listing", ""),
-        user=layout.USER,
-        host_config={"network_mode": "none"},
-    ) as made:
-        made.start()
+    with running(replace(docker_engine, cgroup_version="2"), runner_image) as made:
         assert made.memory() == Memory(None, 0)
 
 
@@ -171,15 +180,7 @@ def test_a_program_is_not_listened_to_for_longer_because_the_engine_is_slow(
 
     monkeypatch.setattr(Session, "hang_up", ended)
     monkeypatch.setattr(api, "exec_start", slow)
-    with Session(
-        docker_engine,
-        runner_image.id,
-        name=f"profleet-test-{uuid.uuid4().hex[:12]}",
-        label=owner.mine("listing", ""),
-        user=layout.USER,
-        host_config={"network_mode": "none"},
-    ) as made:
-        made.start()
+    with running(docker_engine, runner_image) as made:
         assert made.ask(["sleep", "20"], seconds=0.1, at_most=1).code is None
 
 
@@ -202,15 +203,7 @@ def test_a_connection_is_closed_when_it_is_done_with(
         monkeypatch.setattr(api, name, noted(getattr(api, name)))
     gc.disable()
     try:
-        with Session(
-            docker_engine,
-            runner_image.id,
-            name=f"profleet-test-{uuid.uuid4().hex[:12]}",
-            label=owner.mine("listing", ""),
-            user=layout.USER,
-            host_config={"network_mode": "none"},
-        ) as made:
-            made.start()
+        with running(docker_engine, runner_image) as made:
             assert made.ask(["echo", "on"], seconds=60, at_most=9).output == b"on\n"
             attached, executed = (each.fileno() >= 0 for each in sockets)
         assert (attached, executed) == (True, False)

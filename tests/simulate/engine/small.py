@@ -23,6 +23,11 @@ from profleet.simulate.records import (
 )
 from profleet.simulate.run import Period, Record, simulate_once
 
+BATCHES = (10.0, 12.0, 14.0, 16.0)
+"""Service times of batches of 1 to 4 requests."""
+DOWN, UP = 0, 1
+"""What happens in an outage."""
+
 
 def service(
     means: Sequence[float] = (1000.0,),
