@@ -15,7 +15,7 @@ from profleet.errors import ArtifactError
 from profleet.hardware.layers import Conv, Gemm, conv_layer
 from profleet.hardware.signatures import network_of, read_network
 from profleet.manifest.loading import load_document
-from profleet.model.artifact import default_cache, obtain
+from profleet.model.artifact import obtain
 from profleet.model.builders import build_model
 from profleet.model.graph import serialize
 from zoo_cases import LIGHT, MODELS, ZOO, of_zoo, shapes
@@ -76,25 +76,23 @@ LIGHTSPEED = {  # MACs in the models of the LightSpeed simulation
 
 @pytest.mark.parametrize("name", sorted(LIGHTSPEED))
 def test_totals_of_built_models_are_those_of_the_lightspeed_study(name):
-    network = cached_network(name)
+    network = shipped(name)
     assert network.macs == pytest.approx(LIGHTSPEED[name], rel=0.001)
 
 
-def cached_network(name, batch=1):
-    """The layers of a shipped model, if its artifact is there or small enough to be made."""
+def shipped(name, batch=1):
+    """The layers of a shipped model, by today's rules: those that the cache keeps are not read."""
     model = MODELS[name]
-    path = default_cache() / "artifacts" / f"{model.artifact.sha256}.onnx"
-    if not path.is_file():
-        pytest.skip(f"the artifact of {name} is not in the cache")
     known = {
         one.name: np.asarray(one.values.value, one.dtype) for one in model.inputs if not one.shape
     }
+    path = obtain(model, None)
     return read_network(path, shapes(model, batch), batch=batch, known=known, name=name)
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_shipped_model_is_costed_and_nothing_is_silently_free(name):
-    network = cached_network(name)
+    network = shipped(name)
     for layer in network.layers:
         assert layer.kind == "view" or layer.bytes > 0, layer
         assert (layer.macs > 0) == (layer.dims is not None), layer
@@ -106,7 +104,7 @@ def test_every_shipped_model_is_costed_and_nothing_is_silently_free(name):
 
 @pytest.mark.parametrize("name", ["resnet50", "squeezenet", "rapidocr-rec", "gpt2"])
 def test_work_is_proportional_to_the_batch_and_weights_are_not(name):
-    one, eight = cached_network(name), cached_network(name, 8)
+    one, eight = shipped(name), shipped(name, 8)
     assert eight.macs == 8 * one.macs
     assert sum(layer.output_bytes for layer in eight.layers) == 8 * sum(
         layer.output_bytes for layer in one.layers

@@ -179,6 +179,7 @@ def test_drops_break_a_promise():
     [
         ({"workload": {"load": 0.5}}, "workload.load is a fraction"),
         ({"workload": {"kind": "poisson"}}, r"come per second: workload\.rate=5000\.$"),
+        ({"workload": "mixture"}, r"come per second: workload\.rate=5000\.$"),
         ({"objective": "cost"}, "fleet.price_per_hour"),
         ({"hardware": ("A",)}, "hardware: this fleet says itself"),
         ({"requests": 300}, r"latency_p99_ms cannot be told: 270 requests.*requests=1200"),

@@ -157,6 +157,9 @@ def _relative(workload: WorkloadSettings) -> str | None:
 
 def _unsaid(workload: WorkloadSettings) -> bool:
     """Whether nothing says how many requests come; traces and pieces say it themselves."""
+    if isinstance(workload, Mixture):
+        clients = (client.arrivals for client in workload.clients.values())
+        return workload.rate is None and any(_unsaid(each) for each in clients)
     itself = isinstance(workload, Trace | Piecewise)
     return isinstance(workload, Open) and not itself and workload.rate is None
 
