@@ -141,7 +141,8 @@ def test_a_fleet_is_simulated_and_planned_with_the_shipped_configuration(tmp_pat
 
 def test_the_compiled_engine_is_cached_outside_the_package(tmp_path):
     words = ("fleet=theory", "batching=none", "tracking=none", "requests=1500", "workload.load=0.7")
-    done = profleet("simulate", *words, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    cache = {"PROFLEET_CACHE": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = profleet("simulate", *words, cwd=tmp_path, **cache)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "cache" / "profleet" / "numba").rglob("*.nbi"))
 
